@@ -1,0 +1,33 @@
+# Each target needs python3 with pip and venv, and a package index. PYTHON=python3.12 picks another interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-hosts lint clean
+.DEFAULT_GOAL := test
+
+demo: $(VENV)/.demo-installed
+	@$(BIN)/python -m demo
+
+test: $(VENV)/.dev-installed
+	@$(BIN)/python tests/run.py
+
+# Host tests only, in every ComfyUI that can be found, newest first.
+test-hosts: $(VENV)/.dev-installed
+	@$(BIN)/python tests/run.py hosts
+
+lint: $(VENV)/.dev-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Installs the extra named by the stamp (demo or dev). A virtual environment whose interpreter no longer runs (moved
+# checkout, upgraded Python) is made afresh.
+$(VENV)/.%-installed: pyproject.toml
+	@$(BIN)/python -c "" 2>/dev/null || { echo "Making $(VENV)"; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing what '$*' needs into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/host/.pytest_cache
