@@ -1,0 +1,133 @@
+"""Run each test suite in a process of its own and close with one line of counts.
+
+    python tests/run.py          core and demo tests with this Python, then host tests in one ComfyUI
+    python tests/run.py core     core and demo tests only
+    python tests/run.py host     host tests only, in the ComfyUI that COMFYUI_PATH or the cache names
+    python tests/run.py hosts    host tests in every ComfyUI found, newest first
+
+Further arguments go to pytest: python tests/run.py host -k flux -x
+The suites cannot share a process: our `nodes` package is called like ComfyUI's nodes.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parent.absolute()
+HOST_TESTS = TESTS / "host"
+sys.path.insert(0, str(HOST_TESTS))
+
+from comfy_host import HOW_TO_GET_A_HOST, find_host, find_hosts, host_python, host_version  # noqa: E402
+
+NO_TESTS_COLLECTED = 5  # pytest's exit status
+
+
+@dataclass(frozen=True)
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("suite", nargs="?", default="all", choices=["all", "core", "host", "hosts"])
+    options, pytest_arguments = parser.parse_known_args()
+    suite = options.suite
+
+    total, remark = Count(), ""
+    if suite in ("all", "core"):
+        total += run_core_tests(pytest_arguments)
+    if suite != "core":
+        count, remark = run_host_tests(suite == "hosts", pytest_arguments)
+        total += count
+
+    print()
+    if remark:
+        print(remark)
+    print(total, flush=True)
+    return 1 if total.failed else 0
+
+
+def run_core_tests(pytest_arguments: list[str]) -> Count:
+    announce(f"Core and demo tests, {sys.executable}")
+    return run_pytest(sys.executable, TESTS.parent, pytest_arguments, dict(os.environ))
+
+
+def run_host_tests(everywhere: bool, pytest_arguments: list[str]) -> tuple[Count, str]:
+    """Returns the counts and the line that says where the tests ran, or why they did not."""
+    try:
+        hosts = find_hosts() if everywhere else [host for host in [find_host()] if host]
+    except FileNotFoundError as error:
+        return Count(failed=1), f"Host tests did not run: {error}"
+    if not hosts:
+        count = Count(skipped=count_host_test_functions())
+        return count, f"Host tests: {count.skipped} skipped, there is no ComfyUI. {HOW_TO_GET_A_HOST}"
+
+    counts = {host: run_in_host(host, pytest_arguments) for host in hosts}
+    places = [f"ComfyUI {host_version(host)} ({count})" for host, count in counts.items()]
+    total = sum(counts.values(), Count())
+    return total, f"Host tests: {total.skipped} skipped; {', '.join(places)}."
+
+
+def run_in_host(host: Path, pytest_arguments: list[str]) -> Count:
+    python = host_python(host)
+    announce(f"Host tests, ComfyUI {host_version(host)}, {python}")
+    ready = subprocess.run([python, "-c", "import einops, pytest, pytest_timeout, torch"])
+    if ready.returncode:
+        print(f"{python} cannot run them. {HOW_TO_GET_A_HOST}", flush=True)
+        # A host that somebody named has to work; one that was merely come across need not.
+        is_named = {"COMFYUI_PATH", "COMFYUI_PYTHON"} & os.environ.keys()
+        return Count(failed=1) if is_named else Count(skipped=count_host_test_functions())
+    return run_pytest(python, HOST_TESTS, pytest_arguments, {**os.environ, "COMFYUI_PATH": str(host)})
+
+
+def run_pytest(python: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> Count:
+    """Run pytest in `folder`, its output passed through, and count the outcomes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "junit.xml"
+        status = subprocess.run(
+            [python, "-m", "pytest", f"--junit-xml={report}", *arguments], cwd=folder, env=environment
+        ).returncode
+        count = count_outcomes(report) if report.exists() else Count()
+    if status not in (0, NO_TESTS_COLLECTED) and not count.failed:
+        return count + Count(failed=1)  # pytest itself did not get through
+    return count
+
+
+def count_outcomes(report: Path) -> Count:
+    cases = [{child.tag for child in case} for case in ElementTree.parse(report).iter("testcase")]
+    failed = sum(bool(tags & {"failure", "error"}) for tags in cases)
+    skipped = sum("skipped" in tags and not tags & {"failure", "error"} for tags in cases)
+    return Count(len(cases) - failed - skipped, failed, skipped)
+
+
+def count_host_test_functions() -> int:
+    """How many test functions a host would run; parameters are not expanded, that takes the host."""
+    trees = [ast.parse(path.read_bytes()) for path in sorted(HOST_TESTS.glob("test_*.py"))]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return sum(function.name.startswith("test_") for function in functions)
+
+
+def announce(title: str) -> None:
+    print(f"\n=== {title}\n", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
