@@ -1,0 +1,41 @@
+"""Start a real ComfyUI in this process and load the pack into it, before any test module is imported.
+
+After this, host tests import what they need by plain statements:
+
+    import comfy.samplers
+    import tiny_models
+    from adacorrection.nodes.host.session import apply_correction
+"""
+
+from types import ModuleType
+
+import pytest
+import torch
+
+import comfy_host
+
+try:
+    comfy_host.boot()
+    import tiny_models
+except (FileNotFoundError, ModuleNotFoundError) as error:
+    raise SystemExit(f"The host tests cannot run here: {error}\n{comfy_host.HOW_TO_GET_A_HOST}") from error
+
+comfy_host.load_pack()
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and a busy machine loses
+
+
+@pytest.fixture(scope="session")
+def pack() -> ModuleType:
+    """The loaded pack, as `import adacorrection` gives it."""
+    return comfy_host.load_pack()
+
+
+@pytest.fixture(params=tiny_models.FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Each tiny model family by name; a test that takes this runs once for each that the host knows."""
+    if not tiny_models.available(request.param):
+        pytest.skip(f"ComfyUI {tiny_models.comfyui_version} has no {request.param}")
+    return request.param
