@@ -22,8 +22,6 @@ except (FileNotFoundError, ModuleNotFoundError) as error:
 
 comfy_host.load_pack()
 
-import torch  # noqa: E402
-
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and a busy machine loses
 
 
