@@ -1,0 +1,288 @@
+"""The one hooking mechanism: stand in for `forward` of each transformer block during a model call.
+
+Each block gets an instance attribute `forward` for the length of one call, as diffusers' own hooks do, so
+that whatever calls the block (the model, another pack's replacement, a compiled wrapper) calls ours. The
+first blocks run as they are and their output is the probe. At a computed step all others run as well; at
+a corrected one they hand on their input, and the last one hands on what the controller made, ignoring
+its own input: nothing that a host adds between blocks can leak in or be counted twice.
+
+What differs between model families is where the image tokens are; a `Stage` says so, as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .controller import ModelCall
+from .paper import PaperCall
+from .state import Branch, RunState
+from .stats import Reason
+
+Part = Literal["image", "text"]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the image tokens are in one list of blocks.
+
+    Attributes:
+        blocks: attribute of the model that holds the list.
+        image: position and name of the image tokens (B, N, D) among forward's arguments.
+        text: the same for the text tokens where the block returns them too.
+        returns: what forward returns, in order; a single part is returned bare.
+        order: "image_only", or where the image lies in a joint sequence: "text_first", "image_first".
+    """
+
+    blocks: str
+    image: tuple[int, str]
+    text: tuple[int, str] | None = None
+    returns: tuple[Part, ...] = ("image",)
+    order: Literal["image_only", "text_first", "image_first"] = "image_only"
+
+    def argument(self, part: Part, arguments: Arguments) -> Any:
+        """The image or text tokens that a block was called with."""
+        position, name = self.image if part == "image" or self.text is None else self.text
+        args, kwargs = arguments
+        return kwargs[name] if name in kwargs else args[position]
+
+    def output(self, result: Any) -> Tensor:
+        """The image tokens that a block returned."""
+        tokens: Tensor = result[self.returns.index("image")] if len(self.returns) > 1 else result
+        return tokens
+
+    def make_result(self, arguments: Arguments, image: Tensor) -> Any:
+        """What a block would return, with these image tokens and the text it was called with."""
+        parts = [image if part == "image" else self.argument(part, arguments) for part in self.returns]
+        return tuple(parts) if len(parts) > 1 else parts[0]
+
+    def span(self, sequence: Tensor, num_image: int, arguments: Arguments) -> slice:
+        """Where the image tokens lie in a sequence; the host's own word for it counts first."""
+        if self.order == "image_only":
+            return slice(0, num_image)
+        options = arguments[1].get("transformer_options") or {}
+        image_slice = options.get("img_slice") if isinstance(options, dict) else None
+        if image_slice is not None:
+            return slice(image_slice[0], image_slice[0] + num_image)
+        start = 0 if self.order == "image_first" else sequence.shape[1] - num_image
+        return slice(start, start + num_image)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block of a model, and the stage it belongs to."""
+
+    block: nn.Module
+    stage: Stage
+
+
+def find_layers(model: nn.Module, stages: Sequence[Stage]) -> list[Layer]:
+    """All blocks of a model in the order in which it calls them."""
+    return [Layer(block, stage) for stage in stages for block in getattr(model, stage.blocks)]
+
+
+class Walk:
+    """One model call seen from its blocks.
+
+    Args:
+        layers: all blocks in order.
+        call: what the controller does with it.
+        probe_blocks: blocks that run at every step.
+        trailing_tokens: image tokens at the end of the sequence that the head does not read
+            (reference pictures): neither looked at nor kept.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        call: ModelCall | PaperCall,
+        probe_blocks: int,
+        trailing_tokens: Callable[[Arguments], int] | None = None,
+    ) -> None:
+        self.layers = layers
+        self.call = call
+        self.probe_blocks = min(probe_blocks, len(layers) - 1)
+        self.trailing_tokens = trailing_tokens
+        self.should_compute = True
+        self.has_entered = False
+        self.blocks_run = 0
+        self.num_image = 0
+        self.num_kept = 0
+
+    def block(self, index: int, forward: Callable[..., Any], arguments: Arguments) -> Any:
+        """Stand in for the forward of block `index`."""
+        if isinstance(self.call, PaperCall):
+            return self.paper_block(self.call, index, forward, arguments)
+        if index == 0:
+            self.enter(self.call, arguments)
+        if not self.should_compute and index >= self.probe_blocks:
+            return self.pass_on(self.call, index, arguments)
+        result = forward(*arguments[0], **arguments[1])
+        self.blocks_run += 1
+        if index == self.probe_blocks - 1 and self.has_entered:
+            self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
+        elif index == len(self.layers) - 1 and self.has_entered:
+            self.call.complete(self.kept(index, self.output(index, result), arguments))
+        return result
+
+    def enter(self, call: ModelCall, arguments: Arguments) -> None:
+        """Before the first block: how many image tokens there are, and what they look like."""
+        tokens: Tensor = self.layers[0].stage.argument("image", arguments)
+        self.num_image = tokens.shape[1]
+        trailing = self.trailing_tokens(arguments) if self.trailing_tokens else 0
+        self.num_kept = self.num_image - trailing
+        self.has_entered = True
+        call.enter(self.kept(0, tokens, arguments))
+
+    def output(self, index: int, result: Any) -> Tensor:
+        """The token sequence that a block returned."""
+        return self.layers[index].stage.output(result)
+
+    def kept_span(self, index: int, sequence: Tensor, arguments: Arguments) -> slice:
+        """Where the image tokens that count lie in a sequence."""
+        span = self.layers[index].stage.span(sequence, self.num_image, arguments)
+        return slice(span.start, span.start + self.num_kept)
+
+    def kept(self, index: int, sequence: Tensor, arguments: Arguments) -> Tensor:
+        """View of the image tokens that count."""
+        return sequence[:, self.kept_span(index, sequence, arguments)]
+
+    def pass_on(self, call: ModelCall, index: int, arguments: Arguments) -> Any:
+        """A block that does not run: its input, or behind the last one what the controller made."""
+        stage = self.layers[index].stage
+        sequence: Tensor = stage.argument("image", arguments)
+        if index < len(self.layers) - 1:
+            return stage.make_result(arguments, sequence)
+        return stage.make_result(arguments, self.replaced(index, sequence, call.corrected(), arguments))
+
+    def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
+        """A copy of a sequence with other image tokens in it."""
+        if tokens.shape[1] == sequence.shape[1]:
+            return tokens
+        copy = sequence.clone()
+        copy[:, self.kept_span(index, sequence, arguments)] = tokens
+        return copy
+
+    def paper_block(
+        self, call: PaperCall, index: int, forward: Callable[..., Any], arguments: Arguments
+    ) -> Any:
+        """Run a block and blend its image tokens with the cached ones."""
+        stage = self.layers[index].stage
+        sequence: Tensor = stage.argument("image", arguments)
+        if index == 0:
+            self.num_image = self.num_kept = sequence.shape[1]
+            self.has_entered = True
+        before = self.kept(index, sequence, arguments).clone()
+        result = forward(*arguments[0], **arguments[1])
+        self.blocks_run += 1
+        after = stage.output(result)
+        corrected = call.layer(index, before, self.kept(index, after, arguments))
+        corrected = self.replaced(index, after, corrected, arguments)
+        if len(stage.returns) == 1:
+            return corrected
+        return tuple(corrected if part == "image" else result[i] for i, part in enumerate(stage.returns))
+
+    def close(self) -> None:
+        """End of the call."""
+        self.call.close(self.blocks_run, len(self.layers), None if self.has_entered else Reason.NO_HOOK)
+
+
+class BlockHooks:
+    """The stand-ins of one model, the same function objects for a whole run (compiled graphs guard on them).
+
+    Args:
+        layers: all blocks of the model in order.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = list(layers)
+        self.walk: Walk | None = None
+        self.originals: list[Callable[..., Any]] = []
+        # The decision is data: it must stay outside any compiled graph, the blocks themselves inside.
+        self.stand_ins = [
+            torch.compiler.disable(self.stand_in(i), recursive=False) for i in range(len(self.layers))
+        ]
+
+    def stand_in(self, index: int) -> Callable[..., Any]:
+        """The function that takes the place of one block's forward."""
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            assert self.walk is not None
+            return self.walk.block(index, self.originals[index], (args, kwargs))
+
+        return forward
+
+    @contextmanager
+    def during(self, walk: Walk) -> Iterator[None]:
+        """Stand in for the blocks; afterwards each has the forward that it had before."""
+        own = [layer.block.__dict__.get("forward") for layer in self.layers]
+        self.originals = [layer.block.forward for layer in self.layers]
+        self.walk = walk
+        try:
+            for layer, stand_in in zip(self.layers, self.stand_ins, strict=True):
+                layer.block.forward = stand_in
+            yield
+        finally:
+            for layer, before in zip(self.layers, own, strict=True):
+                if before is None:
+                    layer.block.__dict__.pop("forward", None)
+                else:
+                    layer.block.forward = before
+            self.walk = None
+            self.originals = []
+
+
+class HookedModel:
+    """A model whose calls a run looks after.
+
+    Args:
+        layers: all blocks of the model in order.
+        run: state of the sampling run.
+        trailing_tokens: see `Walk`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        run: RunState,
+        trailing_tokens: Callable[[Arguments], int] | None = None,
+    ) -> None:
+        self.layers = list(layers)
+        self.run = run
+        self.trailing_tokens = trailing_tokens
+        self.hooks = BlockHooks(self.layers)
+        if len(self.layers) > 1:
+            run.probe_share = min(run.config.probe_blocks, len(self.layers) - 1) / len(self.layers)
+
+    @contextmanager
+    def call(self, sigma: Tensor | float, branches: Sequence[Branch]) -> Iterator[None]:
+        """The length of one model call.
+
+        Args:
+            sigma: noise level of the call, a number or a tensor with it in first place.
+            branches: one a conditioning in the batch, in order.
+        """
+        if self.run.config.mode == "paper":
+            walk = self.walk(PaperCall.begin(self.run, sigma, branches))
+        else:
+            call = ModelCall(self.run, sigma, branches)
+            if self.run.config.is_off:
+                yield
+                call.close(len(self.layers), len(self.layers), Reason.OFF)
+                return
+            walk = self.walk(call)
+        try:
+            with self.hooks.during(walk):
+                yield
+        finally:
+            walk.close()
+
+    def walk(self, call: ModelCall | PaperCall) -> Walk:
+        """A call seen from this model's blocks."""
+        return Walk(self.layers, call, self.run.config.probe_blocks, self.trailing_tokens)

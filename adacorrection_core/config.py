@@ -1,0 +1,140 @@
+"""What the artist asks for: one frozen config, one table of presets, errors that say what to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+Mode = Literal["accelerated", "paper"]
+Placement = Literal["device", "offload"]
+
+MODES: tuple[Mode, ...] = ("accelerated", "paper")
+PLACEMENTS: tuple[Placement, ...] = ("device", "offload")
+
+
+class ConfigError(ValueError):
+    """A setting outside what is supported. The message names the value, the range and what to do."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Allowed range of a numeric setting, and where the interface's slider steps."""
+
+    low: float
+    high: float
+    step: float
+
+
+BOUNDS: dict[str, Bound] = {
+    "tolerance": Bound(0.0, 1.0, 0.001),
+    "sensitivity": Bound(0.0, 100.0, 0.1),
+    "spatial_weight": Bound(0.0, 1.0, 0.05),
+    "probe_blocks": Bound(1, 8, 1),
+    "warmup_steps": Bound(1, 20, 1),
+    "max_consecutive": Bound(1, 50, 1),
+    "start_percent": Bound(0.0, 1.0, 0.01),
+    "end_percent": Bound(0.0, 1.0, 0.01),
+    "target_speedup": Bound(1.0, 4.0, 0.05),
+}
+
+
+@dataclass(frozen=True)
+class CorrectionConfig:
+    """Settings of one AdaCorrection run. Immutable: a run makes its own state from it.
+
+    Args:
+        tolerance: expected relative error that one stretch of corrected steps may add to the
+            latent before a step is computed in full. 0 switches the cache off: the output is then
+            bit for bit the host's own. Higher is faster and further from full sampling.
+        sensitivity: gamma of the paper, how fast the correction weight rises with the drift:
+            clip(gamma * S, 0, 1). Low values hold the cached residual, high values trust the forecast.
+        spatial_weight: lambda of the paper, 0 to 1: how much more the tokens with much structure
+            count in the drift than flat ones.
+        probe_blocks: transformer blocks run at every step to look at the drift. More blocks see
+            more and cost more.
+        warmup_steps: first steps of a run that are always computed.
+        max_consecutive: longest stretch of corrected steps in a row.
+        start_percent, end_percent: part of the sampling range in which steps may be corrected.
+        target_speedup: ask for a fraction of 1 / target_speedup block executions; the tolerance is
+            then steered during the run, and `tolerance` and `max_consecutive` are ignored.
+        mode: "accelerated" (saves time) or "paper" (the published per-layer blend, for study).
+        cache_placement: "device" keeps the anchors where the model computes, "offload" in RAM.
+    """
+
+    tolerance: float = 0.01
+    sensitivity: float = 10.0
+    spatial_weight: float = 0.5
+    probe_blocks: int = 1
+    warmup_steps: int = 3
+    max_consecutive: int = 8
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    target_speedup: float | None = None
+    mode: Mode = "accelerated"
+    cache_placement: Placement = "device"
+    preset: str = "custom"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name in BOUNDS:
+                check_bound(field.name, getattr(self, field.name))
+        check_choice("mode", self.mode, MODES)
+        check_choice("cache_placement", self.cache_placement, PLACEMENTS)
+        if self.start_percent >= self.end_percent:
+            raise ConfigError(
+                f"start_percent is {self.start_percent:g} and end_percent is {self.end_percent:g}: "
+                "the start must lie before the end. Lower start_percent or raise end_percent."
+            )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether this config can never correct a step, so that nothing need be recorded."""
+        return self.mode == "accelerated" and self.tolerance == 0 and self.target_speedup is None
+
+    @property
+    def name(self) -> str:
+        """One short string that identifies the setting in logs, file names and tables."""
+        if self.mode == "paper":
+            return f"paper-g{self.sensitivity:g}-l{self.spatial_weight:g}"
+        if self.target_speedup is not None:
+            return f"target-{self.target_speedup:g}x"
+        return f"{self.preset}-t{self.tolerance:g}"
+
+    @classmethod
+    def from_preset(cls, preset: str, **changes: object) -> CorrectionConfig:
+        """The config of a preset: "quality", "balanced" or "fast".
+
+        Raises:
+            ConfigError: unknown preset, or a change out of range.
+        """
+        key = preset.strip().lower()
+        if key not in PRESETS:
+            raise ConfigError(f"There is no preset {preset!r}. Choose one of: {', '.join(PRESETS)}.")
+        return replace(PRESETS[key], **changes)  # type: ignore[arg-type]
+
+
+def check_bound(name: str, value: float | None) -> None:
+    """Raise ConfigError where a number is missing, not finite or out of its range."""
+    if value is None:
+        return
+    bound = BOUNDS[name]
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not bound.low <= value <= bound.high:
+        raise ConfigError(f"{name} is {value!r}; it must be a number from {bound.low:g} to {bound.high:g}.")
+    if isinstance(bound.step, int) and value != int(value):
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number.")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ConfigError where a choice is not one of those offered."""
+    if value not in choices:
+        raise ConfigError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
+
+
+# Tolerances measured on the demo model at 28 Euler steps, cfg 3 (bench/RESULTS.md).
+PRESETS: dict[str, CorrectionConfig] = {
+    "quality": CorrectionConfig(tolerance=0.003, preset="quality"),
+    "balanced": CorrectionConfig(tolerance=0.008, preset="balanced"),
+    "fast": CorrectionConfig(tolerance=0.03, preset="fast"),
+}

@@ -1,0 +1,167 @@
+"""When to compute: the error a corrected step is expected to make, and what it does to the picture.
+
+The error of the forecast is measured at every full pass, where the truth is at hand, and related to
+the drift that was seen there; that ratio times the drift now is the expected error. It counts by the
+length of the sampler's step and by how early it comes, since early errors live longest. The sum over a
+stretch of corrected steps is the risk; a step that would carry it past the tolerance is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LATE_GAIN = 0.2
+EARLY_GAIN = 1.6
+GAIN_POWER = 1.5
+
+
+def sigma_to_time(sigma: float, is_flow: bool) -> float:
+    """Noise level on the flow's scale, 0 (clean) to 1 (noise).
+
+    Args:
+        sigma: the sampler's noise level.
+        is_flow: True where sigma is that scale already (rectified flow), False for sigma = noise / signal.
+    """
+    return sigma if is_flow else sigma / (1.0 + sigma)
+
+
+def error_gain(time: float) -> float:
+    """How much an error made at this noise level counts in the final picture."""
+    return LATE_GAIN + EARLY_GAIN * math.pow(min(max(time, 0.0), 1.0), GAIN_POWER)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The noise levels of a run.
+
+    Attributes:
+        sigmas: the sampler's levels, one more than steps.
+        is_flow: whether sigma is the flow's own scale.
+        first_sigma, last_sigma: steps may be corrected between these levels.
+    """
+
+    sigmas: tuple[float, ...]
+    is_flow: bool = True
+    first_sigma: float = math.inf
+    last_sigma: float = 0.0
+
+    @property
+    def num_steps(self) -> int:
+        """Sampler steps."""
+        return max(len(self.sigmas) - 1, 0)
+
+    def time(self, sigma: float) -> float:
+        """Noise level of a sigma on the flow's scale."""
+        return sigma_to_time(sigma, self.is_flow)
+
+    def step_index(self, sigma: float) -> int:
+        """Step that an evaluation at sigma belongs to: the last level at or above it.
+
+        Samplers also evaluate between levels and a little off them, hence the relative slack.
+        """
+        reached = [i for i, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - 1e-6)]
+        return reached[-1] if reached else 0
+
+    def is_last(self, step_index: int) -> bool:
+        """Whether a step is the last one of the run."""
+        return step_index >= self.num_steps - 1
+
+    def step_length(self, step_index: int) -> float:
+        """How far the sampler moves in a step, on the flow's scale."""
+        if not 0 <= step_index < self.num_steps:
+            return 0.0
+        return abs(self.time(self.sigmas[step_index]) - self.time(self.sigmas[step_index + 1]))
+
+    def step_weight(self, step_index: int) -> float:
+        """What a relative error in this step adds to the relative error of the picture."""
+        if not 0 <= step_index < self.num_steps:
+            return 0.0
+        return self.step_length(step_index) * error_gain(self.time(self.sigmas[step_index]))
+
+
+@dataclass
+class ErrorModel:
+    """Expected relative error = ratio * drift, the ratio measured at full passes.
+
+    Attributes:
+        ratio: running mean of measured error over drift. Before the first measurement half of the
+            drift, which is on the careful side of what trained models show.
+    """
+
+    ratio: float = 0.5
+    is_measured: bool = False
+
+    def observe(self, error: float, drift: float) -> None:
+        """Take in the error that the forecast would have made, and the drift that was seen then."""
+        if drift <= 0:
+            return
+        ratio = error / drift
+        self.ratio = 0.5 * (self.ratio + ratio) if self.is_measured else ratio
+        self.is_measured = True
+
+    def expected(self, drift: float) -> float:
+        """Relative error to expect at this drift."""
+        return self.ratio * drift
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A given number of computed steps, laid out over the run.
+
+    Attributes:
+        computed_steps: steps to compute in all, warm-up and last one included.
+        num_steps: steps of the run.
+    """
+
+    computed_steps: int
+    num_steps: int
+
+    @classmethod
+    def for_speedup(cls, speedup: float, num_steps: int, probe_share: float, warmup_steps: int) -> Budget:
+        """The budget whose block executions come nearest to 1 / speedup of the full run.
+
+        Args:
+            speedup: asked for, 1 or more.
+            num_steps: steps of the run.
+            probe_share: part of a full pass that a corrected step costs.
+            warmup_steps: first steps that are computed in any case.
+        """
+        wanted = (num_steps / speedup - num_steps * probe_share) / (1.0 - probe_share)
+        least = min(warmup_steps + 1, num_steps)
+        return cls(min(max(round(wanted), least), num_steps), num_steps)
+
+    def tolerance(self, weights: Sequence[float], growth: float, steps_left: int) -> float:
+        """The tolerance at which the steps to come would need just the computed steps that are left.
+
+        The risk of a stretch of g steps grows as weight * growth * g (g + 1) / 2, so at tolerance T
+        one step in 1 + g(T) is computed, g the stretch that T allows. Solved by bisection.
+
+        Args:
+            weights: step weights of the steps to come, the last one (always computed) left out.
+            growth: expected error per step of lag.
+            steps_left: computed steps left for them.
+
+        Returns:
+            0 where all of them can be computed, inf where none can.
+        """
+        if steps_left >= len(weights):
+            return 0.0
+        if steps_left <= 0:
+            return float("inf")
+        low, high = 0.0, max(max(weights) * growth, 1e-12) * (len(weights) + 1) ** 2
+        for _ in range(40):
+            middle = 0.5 * (low + high)
+            if sum(1.0 / (1.0 + stretch(middle, weight * growth)) for weight in weights) > steps_left:
+                low = middle
+            else:
+                high = middle
+        return high
+
+
+def stretch(tolerance: float, rate: float) -> float:
+    """Corrected steps in a row that a tolerance allows when the risk grows as rate * g (g + 1) / 2."""
+    if rate <= 0:
+        return 1e9
+    return 0.5 * (math.sqrt(1.0 + 8.0 * tolerance / rate) - 1.0)

@@ -1,0 +1,242 @@
+"""All that is mutable, made fresh for a run and never reset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .anchors import AnchorHistory
+from .config import CorrectionConfig
+from .correction import WeightPosterior
+from .drift import gram
+from .risk import Budget, ErrorModel, Schedule
+from .rules import RiskRule, Rule
+from .stats import RunReport, StepRecord
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One conditioning of a model call.
+
+    Attributes:
+        key: identity across the calls of a run; nothing is shared between different keys.
+        role: "cond", "uncond", or another name where guidance does not combine it.
+    """
+
+    key: Hashable
+    role: str
+
+
+@dataclass
+class BranchState:
+    """What a run remembers of one branch. A change of shape, dtype or device makes a new one.
+
+    Attributes:
+        signature: shape, dtype and device of the tokens.
+        history: the last full passes.
+        layers: paper mode's cache, by block index.
+    """
+
+    signature: Hashable
+    history: AnchorHistory = field(default_factory=AnchorHistory)
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass
+class Measurement:
+    """Truth against forecast at a full pass of one branch.
+
+    Attributes:
+        role: role of the branch.
+        vectors: (b, n, D) float32 [r, r - r_1, forecast - r_1] at the sampled tokens.
+    """
+
+    role: str
+    vectors: list[Tensor]
+
+
+@dataclass
+class Evaluation:
+    """One evaluation of the model by the sampler: one call, or one a branch.
+
+    Attributes:
+        index: from 0.
+        step_index: sampler step.
+        sigma: noise level.
+        should_compute: the decision, shared by all calls of the evaluation; None until made.
+        drift: drift at the decision.
+        weight: correction weight at the decision.
+        seen: branches that have been called.
+        records: records of the calls so far.
+        measurements: truth against forecast, by branch.
+    """
+
+    index: int
+    step_index: int
+    sigma: float
+    should_compute: bool | None = None
+    drift: float = 0.0
+    weight: float = 0.0
+    seen: set[Hashable] = field(default_factory=set)
+    records: list[StepRecord] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
+
+
+@dataclass
+class RunState:
+    """One sampling run.
+
+    Attributes:
+        config: the setting.
+        schedule: noise levels.
+        report: the record.
+        cfg: guidance scale; None where the host does not say.
+        probe_share: part of a full pass that the probe costs, for the budget.
+        rule: decision rule; AdaCorrection's own unless another is given.
+        is_correcting: False holds the cached residual, as a plain cache does.
+    """
+
+    config: CorrectionConfig
+    schedule: Schedule
+    report: RunReport
+    cfg: float | None = None
+    probe_share: float = 0.0
+    rule: Rule | None = None
+    is_correcting: bool = True
+    branches: dict[Hashable, BranchState] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+    error_model: ErrorModel = field(default_factory=ErrorModel)
+    posterior: WeightPosterior = field(default_factory=WeightPosterior)
+    lag: int = 1
+    unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
+
+    @property
+    def decision_rule(self) -> Rule:
+        """The rule of this run, made at the first call since the budget needs the probe's share."""
+        if self.rule is None:
+            self.rule = RiskRule(self.schedule, self.config.tolerance, self.budget())
+        return self.rule
+
+    def budget(self) -> Budget | None:
+        """The number of computed steps where a speed-up is asked for."""
+        if self.config.target_speedup is None:
+            return None
+        return Budget.for_speedup(
+            self.config.target_speedup, self.schedule.num_steps, self.probe_share, self.config.warmup_steps
+        )
+
+    def enter_evaluation(self, sigma: float, keys: list[Hashable]) -> Evaluation:
+        """The evaluation that a call belongs to: a new one at another sigma, or when a branch comes again."""
+        current = self.evaluation
+        if current is None or current.sigma != sigma or not current.seen.isdisjoint(keys):
+            self.close_evaluation()
+            index = 0 if current is None else current.index + 1
+            current = Evaluation(index, self.schedule.step_index(sigma), sigma)
+            self.evaluation = current
+        current.seen.update(keys)
+        return current
+
+    def close_evaluation(self) -> None:
+        """Queue what the last evaluation measured; take note of whether it was computed."""
+        evaluation = self.evaluation
+        if evaluation is None:
+            return
+        is_computed = evaluation.should_compute is not False
+        self.lag = 1 if is_computed else self.lag + 1
+        if is_computed:
+            self.decision_rule.computed(evaluation.step_index)
+        if evaluation.measurements:
+            matrix = guided_gram(evaluation.measurements, self.cfg)
+            self.when_read(matrix, lambda values: self.observe(evaluation, values))
+            evaluation.measurements = []
+
+    def observe(self, evaluation: Evaluation, values: list[float]) -> None:
+        """Learn from truth against forecast: the (3, 3) inner products of [r, r - r_1, f - r_1]."""
+        size, moved, agreement, reach = values[0], values[4], values[5], values[8]
+        weight = evaluation.weight
+        squared = moved - 2 * weight * agreement + weight**2 * reach
+        if not size > 0 or not squared < float("inf"):
+            return
+        error = max(squared / size, 0.0) ** 0.5
+        self.error_model.observe(error, evaluation.drift)
+        if reach > 0:
+            self.posterior.observe(agreement / reach)
+        for record in evaluation.records:
+            record.measured_error = error
+
+    def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:
+        """Hand numbers to a callback when they are next brought to the host; at once where they are there."""
+        if isinstance(numbers, Tensor):
+            self.unread.append((numbers, callback))
+        else:
+            callback([numbers])
+
+    def read(self, sigma: Tensor | float, numbers: Tensor | None = None) -> tuple[float, list[float]]:
+        """Bring a call's noise level and numbers to the host, with all that waited.
+
+        This is the one place that waits for the device, once a model call.
+
+        Args:
+            sigma: noise level, any shape with the level first.
+            numbers: any shape.
+
+        Returns:
+            the noise level, and the values of `numbers`, flat.
+        """
+        parts: list[list[float]] = []
+        self.when_read(sigma, parts.append)
+        if numbers is not None:
+            self.unread.append((numbers, parts.append))
+        self.read_waiting()
+        sigmas = parts[0]
+        return sigmas[0], parts[1] if len(parts) > 1 else []
+
+    def read_waiting(self) -> None:
+        """Transfer everything unread at once and hand it out in order."""
+        waiting, self.unread = self.unread, []
+        if not waiting:
+            return
+        values: list[float] = torch.cat([tensor.reshape(-1).float() for tensor, _ in waiting]).tolist()
+        start = 0
+        for tensor, callback in waiting:
+            callback(values[start : start + tensor.nelement()])
+            start += tensor.nelement()
+
+    def finish(self) -> RunReport:
+        """Read what waits, drop every tensor and hand over the record."""
+        self.close_evaluation()
+        self.read_waiting()
+        self.report.is_finished = True
+        self.release()
+        return self.report
+
+    def release(self) -> None:
+        """Drop every tensor, after a run that ended in any way."""
+        self.branches.clear()
+        self.unread.clear()
+        self.evaluation = None
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all anchors of all branches."""
+        return sum(branch.history.bytes_held for branch in self.branches.values())
+
+
+def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
+    """Inner products of [r, r - r_1, f - r_1] as classifier-free guidance composes the branches.
+
+    Guidance is linear, uncond + cfg * (cond - uncond), and so are all three vectors in the branch.
+    Where there is no single pair of branches the inner products of all branches are added up.
+
+    Returns:
+        (3, 3).
+    """
+    roles = {measurement.role: measurement.vectors for measurement in measurements}
+    if cfg is not None and len(measurements) == 2 and roles.keys() == {"cond", "uncond"}:
+        pairs = list(zip(roles["cond"], roles["uncond"], strict=True))
+        if all(cond.shape == uncond.shape for cond, uncond in pairs):
+            return gram([torch.lerp(uncond, cond, cfg) for cond, uncond in pairs])
+    return torch.stack([gram(measurement.vectors) for measurement in measurements]).sum(dim=0)

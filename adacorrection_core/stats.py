@@ -1,0 +1,170 @@
+"""What happened in a run: one record a step and branch, and the numbers a person asks for. No tensors."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """What was done at a step: all blocks, forecast blended in, or the cached residual held."""
+
+    COMPUTE = "computed"
+    CORRECT = "corrected"
+    HOLD = "held"
+
+
+class Reason(str, Enum):
+    """Why a step was computed."""
+
+    OFF = "cache switched off"
+    WARMUP = "warm-up"
+    LAST_STEP = "last step"
+    OUTSIDE = "outside start and end"
+    NEW_BRANCH = "nothing remembered of this branch"
+    SIGMA_ROSE = "noise level went up"
+    RISK = "expected error above the tolerance"
+    MAX_CONSECUTIVE = "longest stretch reached"
+    NOT_FINITE = "NaN or infinity"
+    BRANCH_MISSING = "another branch of the same call could not be corrected"
+    NO_HOOK = "the model did not call its first block"
+    UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
+    BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
+    PAPER = "paper mode computes every block"
+
+
+@dataclass
+class StepRecord:
+    """One branch at one evaluation of the model.
+
+    Attributes:
+        step_index: sampler step, from 0.
+        evaluation: evaluation of the model, from 0; samplers may evaluate twice a step.
+        sigma: noise level.
+        branch: "cond", "uncond" or another name of the branch.
+        outcome: what was done.
+        reason: why it was computed; None where it was not.
+        drift: relative movement of the probe since the last full pass; None where not looked at.
+        expected_error: relative error expected of a corrected step.
+        measured_error: relative error that the forecast would have made, measured at full passes.
+        risk: expected error accumulated over the stretch, held against the tolerance.
+        tolerance: the bound then.
+        weight: correction weight.
+        blocks_run: transformer blocks run for this branch.
+        blocks_total: blocks of the model.
+        seconds: time of the model call, shared among its branches.
+    """
+
+    step_index: int
+    evaluation: int
+    sigma: float
+    branch: str
+    outcome: Outcome = Outcome.COMPUTE
+    reason: Reason | None = None
+    drift: float | None = None
+    expected_error: float | None = None
+    measured_error: float | None = None
+    risk: float = 0.0
+    tolerance: float = 0.0
+    weight: float | None = None
+    blocks_run: int = 0
+    blocks_total: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class RunReport:
+    """The record of one sampling run.
+
+    Attributes:
+        config_name: canonical name of the setting.
+        family: model family and its blocks, in words.
+        num_steps: steps of the sampler.
+        records: one a step and branch, in order.
+        seconds: measured time of the whole run.
+        bytes_held: most bytes that the anchors held at one time.
+        resets: how often a branch started afresh because of NaN or infinity.
+        is_finished: False where the run was interrupted or failed.
+    """
+
+    config_name: str
+    family: str
+    num_steps: int
+    records: list[StepRecord] = field(default_factory=list)
+    seconds: float = 0.0
+    bytes_held: int = 0
+    resets: int = 0
+    is_finished: bool = False
+
+    @property
+    def blocks_run(self) -> int:
+        """Block executions of the run."""
+        return sum(record.blocks_run for record in self.records)
+
+    @property
+    def blocks_total(self) -> int:
+        """Block executions of the same calls in full."""
+        return sum(record.blocks_total for record in self.records)
+
+    @property
+    def block_fraction(self) -> float:
+        """Block executions over those of the full run, 1 where nothing ran."""
+        return self.blocks_run / self.blocks_total if self.blocks_total else 1.0
+
+    @property
+    def reused(self) -> list[StepRecord]:
+        """Records of steps that were not computed."""
+        return [record for record in self.records if record.outcome is not Outcome.COMPUTE]
+
+    @property
+    def hit_rate(self) -> float:
+        """Steps not computed over all steps, counted by branch; 0 where nothing ran."""
+        return len(self.reused) / len(self.records) if self.records else 0.0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often each reason made a step computed."""
+        return dict(Counter(record.reason.value for record in self.records if record.reason is not None))
+
+    def mean_seconds(self, outcomes: Sequence[Outcome]) -> float | None:
+        """Mean measured seconds of the calls with one of these outcomes; None where there were none."""
+        seconds = [record.seconds for record in self.records if record.outcome in outcomes]
+        return sum(seconds) / len(seconds) if seconds else None
+
+    @property
+    def seconds_saved(self) -> float:
+        """Seconds saved in the model's calls: mean of the computed calls less each of the others."""
+        full = self.mean_seconds((Outcome.COMPUTE,))
+        return sum(full - record.seconds for record in self.reused) if full is not None else 0.0
+
+    def summary(self) -> str:
+        """A few lines that a person reads in ten seconds."""
+        counts = Counter(record.outcome for record in self.records)
+        done = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+        lines = [
+            f"AdaCorrection {self.config_name} on {self.family}",
+            f"{self.num_steps} steps: {done or 'no model call'} (counted by branch)",
+            f"{self.block_fraction:.0%} of the block executions, hit rate {self.hit_rate:.0%}",
+            f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
+            f"cache {self.bytes_held / 2**20:.1f} MB",
+        ]
+        if not self.reused:
+            lines.append(f"Nothing was reused: {self.why_nothing()}")
+        if self.resets:
+            lines.append(f"NaN or infinity in the model's activations: {self.resets} fresh starts")
+        if not self.is_finished:
+            lines.append("The run did not finish.")
+        return "\n".join(lines)
+
+    def why_nothing(self) -> str:
+        """The reasons why steps were computed, most frequent first."""
+        ranked = sorted(self.reasons.items(), key=lambda item: -item[1])
+        return ", ".join(f"{reason} ({count})" for reason, count in ranked) or "the model was never called"
+
+    def to_json(self) -> str:
+        """The whole record as JSON."""
+        summary = {"block_fraction": self.block_fraction, "hit_rate": self.hit_rate, "reasons": self.reasons}
+        return json.dumps({**asdict(self), **summary})

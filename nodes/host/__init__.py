@@ -1,0 +1,1 @@
+"""The seam to ComfyUI: the only place that knows its model code."""

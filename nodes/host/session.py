@@ -1,0 +1,218 @@
+"""A run's life in ComfyUI: made when sampling starts, gone when it ends, however it ends.
+
+Two keyed wrappers do everything. OUTER_SAMPLE makes the run's state and puts it where only this run's
+calls can see it; APPLY_MODEL, which every model of the host has, hooks the blocks for one model call.
+The patched model itself carries the setting and, as plain numbers, the report of its last run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
+
+from ...adacorrection_core.blocks import HookedModel
+from ...adacorrection_core.config import ConfigError, CorrectionConfig
+from ...adacorrection_core.controller import ModelCall
+from ...adacorrection_core.risk import Schedule
+from ...adacorrection_core.state import Branch, RunState
+from ...adacorrection_core.stats import Reason, RunReport
+from .families import Family, family_of, find_family, unwrapped
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+KEY = "adacorrection"
+logger = logging.getLogger(__name__)
+
+
+def apply_correction(model: ModelPatcher, config: CorrectionConfig) -> ModelPatcher:
+    """A clone of a model that samples with AdaCorrection; the model itself is left as it is.
+
+    Args:
+        model: a loaded diffusion transformer of a supported family.
+        config: the setting. A correction that the model has already is replaced.
+
+    Raises:
+        ConfigError: an architecture that is not supported.
+    """
+    diffusion_model = unwrapped(model.model.diffusion_model)
+    family = family_of(diffusion_model)
+    session = Session(config, family.describe(diffusion_model), len(family.layers(diffusion_model)))
+    patched = model.clone()
+    wrappers = (
+        (WrappersMP.OUTER_SAMPLE, session.outer_sample),
+        (WrappersMP.APPLY_MODEL, session.apply_model),
+    )
+    for kind, wrapper in wrappers:
+        patched.remove_wrappers_with_key(kind, KEY)
+        patched.add_wrapper_with_key(kind, KEY, wrapper)
+    return patched
+
+
+def report_of(model: ModelPatcher) -> RunReport:
+    """The report of the last run that sampled with this model or a clone of it.
+
+    Raises:
+        ConfigError: a model without AdaCorrection, or one that has not been sampled yet.
+    """
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    if not wrappers:
+        raise ConfigError(
+            "This model has no AdaCorrection. Connect the model output of the AdaCorrection node, "
+            "the same that goes into the sampler; if that node is bypassed, bypass this one as well."
+        )
+    report: RunReport | None = wrappers[-1].__self__.report
+    if report is None:
+        raise ConfigError(
+            "This model has not been sampled yet. Connect the sampler's latent output here, "
+            "so that the report is made after sampling."
+        )
+    return report
+
+
+class Session:
+    """What a patched model carries: the setting, and the report of its last run. No tensors.
+
+    Args:
+        config: the setting.
+        description: the model's family and blocks, in words.
+        num_blocks: how many blocks it had when it was patched.
+    """
+
+    def __init__(self, config: CorrectionConfig, description: str, num_blocks: int) -> None:
+        self.config = config
+        self.description = description
+        self.num_blocks = num_blocks
+        self.report: RunReport | None = None
+
+    def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """OUTER_SAMPLE wrapper: the length of one sampling run."""
+        guider = executor.class_obj
+        schedule = make_schedule(
+            args[3], guider.model_patcher.get_model_object("model_sampling"), self.config
+        )
+        report = RunReport(self.config.name, self.description, schedule.num_steps)
+        run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
+        # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[KEY] = RunHandle(run)
+        started = time.perf_counter()
+        try:
+            result = executor(*args, **kwargs)
+            run.finish()
+            return result
+        finally:
+            report.seconds = time.perf_counter() - started
+            options.pop(KEY, None)
+            run.release()
+            self.report = report
+            logger.info("%s", log_line(report))
+
+    def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """APPLY_MODEL wrapper: the length of one model call.
+
+        The host's arguments are x, t, c_concat, c_crossattn, control, transformer_options.
+        """
+        options = args[5]
+        handle: RunHandle | None = options.get(KEY)
+        if handle is None:
+            return executor(*args, **kwargs)
+        diffusion_model = unwrapped(executor.class_obj.diffusion_model)
+        branches = branches_of(diffusion_model, args[0], args[4], options)
+        hooked = handle.hooked(diffusion_model, self.num_blocks)
+        if isinstance(hooked, Reason):
+            return self.apply_plain(handle.run, hooked, branches, executor, args, kwargs)
+        with hooked.call(options["sigmas"][:1], branches):
+            return executor(*args, **kwargs)
+
+    def apply_plain(
+        self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """A call that is left to the host and counted."""
+        call = ModelCall(run, args[5]["sigmas"][:1], branches)
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            call.close(self.num_blocks, self.num_blocks, reason)
+
+
+class RunHandle:
+    """What a run's calls find in transformer_options. Older hosts copy those deeply: this stays one object.
+
+    Args:
+        run: state of the run.
+    """
+
+    def __init__(self, run: RunState) -> None:
+        self.run = run
+        self.models: dict[int, HookedModel | Reason] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
+        return self
+
+    def hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
+        """The hooks of a model, or why it is left alone. A run may use several: a clone on each device, say."""
+        key = id(diffusion_model)
+        if key not in self.models:
+            self.models[key] = self.make_hooked(diffusion_model, num_blocks)
+        return self.models[key]
+
+    def make_hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
+        """Hooks for a model of a known family that still has the blocks it had when it was patched."""
+        family: Family | None = find_family(diffusion_model)
+        if family is None:
+            return Reason.UNKNOWN_MODEL
+        layers = family.layers(diffusion_model)
+        if len(layers) != num_blocks or len(layers) < 2:
+            return Reason.BLOCKS_CHANGED
+        return HookedModel(layers, self.run, family.trailing_tokens)
+
+
+def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig) -> Schedule:
+    """The noise levels of a run, and between which of them steps may be corrected."""
+    # Flow models call their levels 0 to 1; all others have noise over signal.
+    is_flow = any(cls.__name__ == "CONST" for cls in type(model_sampling).__mro__)
+    first = float(model_sampling.percent_to_sigma(config.start_percent))
+    last = float(model_sampling.percent_to_sigma(config.end_percent))
+    return Schedule(tuple(sigmas.tolist()), is_flow, first, last)
+
+
+def branches_of(diffusion_model: nn.Module, x: Tensor, control: Any, options: dict[str, Any]) -> list[Branch]:
+    """One branch a conditioning in the call's batch, in order.
+
+    A uuid alone does not tell branches apart: area conds hand theirs to the opposite list, passes of other
+    guidance nodes (skip-layer and the like) have the same one with other blocks replaced, and so have the
+    windows of a long video.
+    """
+    window = options.get("context_window")
+    replaced = options.get("patches_replace", {}).get("dit", {})
+    place = (
+        id(diffusion_model),
+        tuple(x.shape[1:]),
+        tuple(getattr(window, "index_list", ())),
+        frozenset(replaced),
+        control is not None,
+    )
+    roles = options.get("cond_or_uncond") or [0]
+    uuids = options.get("uuids") or [None] * len(roles)
+    seen: Counter[tuple[Any, int]] = Counter()
+    branches = []
+    for uuid, role in zip(uuids, roles, strict=True):
+        seen[uuid, role] += 1
+        key = (*place, uuid, role, seen[uuid, role])
+        branches.append(Branch(key, {0: "cond", 1: "uncond"}.get(role, f"cond {role}")))
+    return branches
+
+
+def log_line(report: RunReport) -> str:
+    """The one line that a run leaves in the log."""
+    state = "" if report.is_finished else " (did not finish)"
+    return (
+        f"AdaCorrection {report.config_name}: {len(report.reused)} of {len(report.records)} evaluations corrected, "
+        f"{report.block_fraction:.0%} of the block executions, {report.seconds:.2f} s{state}"
+    )
