@@ -1,0 +1,52 @@
+"""Draws the demo prompts with the stored model: python -m demo.draw [--out demo/model/grid.png]"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from demo.flux import euler_sample, load_flux, new_noise
+from demo.picture_code import PictureCode
+from demo.words import load_conditioning
+
+MODEL_FOLDER = Path(__file__).parent / "model"
+
+
+def draw_prompts(folder: Path, num_steps: int, cfg: float, seed: int) -> Tensor:
+    """(B, 3, 64, 64) pictures in [0, 1], one for each stored prompt; prompt i starts from noise seed + i."""
+    conditioning = load_conditioning(folder / "conds.safetensors")
+    noise = new_noise([seed + i for i in range(len(conditioning.names))])
+    latent = euler_sample(load_flux(folder / "tinyflux.safetensors"), noise, conditioning, num_steps, cfg)
+    return PictureCode.load(folder / "picture_code.safetensors").decode(latent)
+
+
+def save_grid(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:
+    """Writes (B, 3, H, W) pictures side by side as one PNG."""
+    batch, _, height, width = pictures.shape
+    rows = pictures.reshape(batch // columns, columns, 3, height, width).permute(0, 3, 1, 4, 2)
+    pixels = (rows.reshape(batch // columns * height, columns * width, 3) * 255).round().byte().cpu().numpy()
+    grid = Image.fromarray(np.ascontiguousarray(pixels))
+    grid.resize((grid.width * zoom, grid.height * zoom), Image.Resampling.LANCZOS).save(path, optimize=True)
+
+
+def main() -> None:
+    """Draws the grid that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="weights, prompts and picture code")
+    parser.add_argument("--out", type=Path, default=MODEL_FOLDER / "grid.png")
+    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--cfg", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    save_grid(draw_prompts(options.model, options.steps, options.cfg, options.seed), options.out)
+
+
+if __name__ == "__main__":
+    main()
