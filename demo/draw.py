@@ -17,12 +17,13 @@ from demo.words import load_conditioning
 MODEL_FOLDER = Path(__file__).parent / "model"
 
 
-def draw_prompts(folder: Path, num_steps: int, cfg: float, seed: int) -> Tensor:
-    """(B, 3, 64, 64) pictures in [0, 1], one for each stored prompt; prompt i starts from noise seed + i."""
+def draw_prompts(folder: Path, num_steps: int, cfg: float, seed: int, size: int = 64) -> Tensor:
+    """(B, 3, size, size) pictures in [0, 1] of the stored prompts, number i from the noise of seed + i."""
     conditioning = load_conditioning(folder / "conds.safetensors")
-    noise = new_noise([seed + i for i in range(len(conditioning.names))])
+    code = PictureCode.load(folder / "picture_code.safetensors")
+    noise = new_noise([seed + i for i in range(len(conditioning.names))], size // code.patch)
     latent = euler_sample(load_flux(folder / "tinyflux.safetensors"), noise, conditioning, num_steps, cfg)
-    return PictureCode.load(folder / "picture_code.safetensors").decode(latent)
+    return code.decode(latent)
 
 
 def save_grid(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:
@@ -42,10 +43,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--cfg", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=64, help="side in pixels that the model was trained on")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    save_grid(draw_prompts(options.model, options.steps, options.cfg, options.seed), options.out)
+    pictures = draw_prompts(options.model, options.steps, options.cfg, options.seed, options.size)
+    save_grid(pictures, options.out)
 
 
 if __name__ == "__main__":

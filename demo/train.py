@@ -5,9 +5,8 @@
         --code demo/model/picture_code.safetensors                                  # go on from these weights
 
 The network learns the velocity v = noise - x of the straight path x_sigma = (1 - sigma) x + sigma noise
-(Liu et al. 2022, https://arxiv.org/abs/2209.03003), at logit-normal noise levels (Esser et al. 2024,
-https://arxiv.org/abs/2403.03206). Stored weights are float8_e4m3fn, so the network computes with rounded
-weights throughout, and the gradient passes straight through the rounding to float32 masters.
+(Liu et al. 2022, https://arxiv.org/abs/2209.03003). Stored weights are float8_e4m3fn, so the network computes
+with rounded weights throughout, and the gradient passes straight through the rounding to float32 masters.
 """
 
 from __future__ import annotations
@@ -15,81 +14,25 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from demo.flux import new_flux, predict
-from demo.flux_keys import bfl_to_diffusers, diffusers_to_bfl
+from demo.examples import Batch, Examples
+from demo.flux import load_flux, new_flux, predict
+from demo.flux_keys import diffusers_to_bfl
 from demo.picture_code import PictureCode
 from demo.pictures import GROUNDS, PictureSet, load_pictures
-from demo.words import DEMO_PROMPTS, Prompt, encode_prompts, encode_tokens, save_conditioning
+from demo.words import DEMO_PROMPTS, encode_prompts, save_conditioning
 
 log = logging.getLogger("demo.train")
 
 STORED_DTYPE = torch.float8_e4m3fn
 LICENCE = "Apache-2.0; trained on Noto Emoji (Google, Apache-2.0) and Twemoji (Twitter and others, CC-BY 4.0)"
-NULL_SHARE = 0.12  # of the batch learns without its prompt, for classifier-free guidance
-UNIFORM_SHARE = 0.1  # of the noise levels is uniform, so that the ends of the path are seen
-OWN_GROUND_SHARE = 0.5  # of the demo pictures stands on the ground that the demo asks for
-
-
-@dataclass(frozen=True)
-class Batch:
-    """clean: (B, C, h, w) latents; noise: the same; sigma: (B,); context: (B, 8, 256); pooled: (B, 256)."""
-
-    clean: Tensor
-    noise: Tensor
-    sigma: Tensor
-    context: Tensor
-    pooled: Tensor
-
-
-class Examples:
-    """Draws training batches from a picture set."""
-
-    def __init__(self, pictures: PictureSet, code: PictureCode, focus: float, device: str) -> None:
-        self.pictures = PictureSet(pictures.rgba.to(device), pictures.subjects)
-        self.code = PictureCode(code.mean.to(device), code.basis.to(device), code.gain.to(device), code.patch)
-        self.focus = focus
-        self.device = device
-        self.demo = torch.tensor([[pictures.find(p), list(GROUNDS).index(p.ground)] for p in DEMO_PROMPTS])
-        encoded = [encode_tokens(_on(s, ground).tokens()) for s in pictures.subjects for ground in GROUNDS]
-        self.context = torch.stack([context for context, _ in encoded]).to(device)
-        self.pooled = torch.stack([pooled for _, pooled in encoded]).to(device)
-
-    def draw(self, size: int, generator: torch.Generator) -> Batch:
-        """`size` examples; a share `focus` of them shows the demo's subjects."""
-        index = torch.randint(len(self.pictures.subjects), (size,), generator=generator)
-        ground = torch.randint(len(GROUNDS), (size,), generator=generator)
-        demo = self.demo[torch.randint(len(self.demo), (size,), generator=generator)]
-        is_demo = torch.rand(size, generator=generator) < self.focus
-        keeps_ground = is_demo & (torch.rand(size, generator=generator) < OWN_GROUND_SHARE)
-        index, ground = torch.where(is_demo, demo[:, 0], index), torch.where(keeps_ground, demo[:, 1], ground)
-        return self._batch(index.to(self.device), ground.to(self.device), generator)
-
-    def _batch(self, index: Tensor, ground: Tensor, generator: torch.Generator) -> Batch:
-        clean = self.code.encode(self.pictures.on_ground(index, ground))
-        noise = torch.randn(clean.shape, generator=generator).to(clean)
-        prompted = (torch.rand(len(index), generator=generator) >= NULL_SHARE).to(clean)
-        row = index * len(GROUNDS) + ground
-        context, pooled = self.context[row] * prompted[:, None, None], self.pooled[row] * prompted[:, None]
-        return Batch(clean, noise, draw_sigmas(len(index), generator).to(clean), context, pooled)
-
-
-def _on(subject: Prompt, ground: str) -> Prompt:
-    return Prompt(subject.style, ground, subject.short_name, subject.subcategory, subject.name)
-
-
-def draw_sigmas(count: int, generator: torch.Generator) -> Tensor:
-    """(count,) noise levels in (0, 1): logit-normal, some uniform."""
-    uniform = torch.rand(count, generator=generator)
-    logit_normal = torch.randn(count, generator=generator).sigmoid()
-    return torch.where(torch.rand(count, generator=generator) < UNIFORM_SHARE, uniform, logit_normal)
 
 
 def flow_loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -154,17 +97,14 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.examples = Examples(*_pictures_and_code(options), options.focus, options.device)
-        self.model = new_flux()
-        if options.init:
-            stored = {key: tensor.float() for key, tensor in load_file(options.init).items()}
-            self.model.load_state_dict(bfl_to_diffusers(stored))
+        self.model = load_flux(options.init) if options.init else new_flux()
         self.model.to(options.device)
         if options.compile:
             self.model.compile_repeated_blocks()
         self.weights = RoundedWeights(self.model)
         self.optimizers = new_optimizers(self.weights.masters, options.muon_lr, options.adam_lr)
         self.generator = torch.Generator().manual_seed(options.seed)
-        self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.step, self.samples, self.seconds = 0, _samples_behind(options.init), 0.0
         if options.out.joinpath("checkpoint.pt").exists():
             self._resume()
 
@@ -181,12 +121,9 @@ class Run:
             losses.append(self._step(lr_factor(progress, self.step)))
             self.seconds = time.monotonic() - started
             if self.step % 20 == 0:
+                mean = sum(losses) / len(losses)
                 log.info(
-                    "step %d, %d samples, %.0f s, loss %.4f",
-                    self.step,
-                    self.samples,
-                    self.seconds,
-                    sum(losses) / len(losses),
+                    "step %d, %d samples, %.0f s, loss %.4f", self.step, self.samples, self.seconds, mean
                 )
                 losses.clear()
             if self.seconds - saved_at > self.options.save_every_s:
@@ -229,10 +166,15 @@ class Run:
         """Writes the checkpoint and the model folder as it would be committed."""
         out = self.options.out
         log.info("save: step %d, %s", self.step, self.describe())
-        state = {key: getattr(self, key) for key in ("step", "samples", "seconds")}
-        state |= {"masters": self.weights.masters, "average": self.weights.average}
-        state |= {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
-        state |= {"generator": self.generator.get_state()}
+        state = {
+            "step": self.step,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "masters": self.weights.masters,
+            "average": self.weights.average,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "generator": self.generator.get_state(),
+        }
         torch.save(state, out / "checkpoint.partial")
         (out / "checkpoint.partial").rename(out / "checkpoint.pt")  # an interrupted save loses nothing
         write_model(out / "model", self.weights.stored(), self.examples.code, self.samples)
@@ -247,6 +189,14 @@ class Run:
         for optimizer, stored in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         self.generator.set_state(state["generator"].cpu())
+
+
+def _samples_behind(init: Path | None) -> int:
+    """The number of examples that the weights of `init` have seen, by their own account."""
+    if init is None:
+        return 0
+    with safe_open(init, "pt") as stored:
+        return int((stored.metadata() or {}).get("samples", 0))
 
 
 def _pictures_and_code(options: argparse.Namespace) -> tuple[PictureSet, PictureCode]:

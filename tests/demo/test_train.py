@@ -13,6 +13,7 @@ from torch import nn
 
 from demo import train
 from demo.draw import MODEL_FOLDER
+from demo.examples import Examples
 from demo.pictures import GROUNDS, PictureSet
 from demo.words import DEMO_PROMPTS, encode_prompts
 
@@ -58,9 +59,7 @@ def test_pictures_stand_on_their_ground() -> None:
 
 def test_prompt_follows_picture_and_ground(options: argparse.Namespace) -> None:
     pictures, code = train._pictures_and_code(options)
-    batch = train.Examples(pictures, code, focus=1.0, device="cpu").draw(
-        256, torch.Generator().manual_seed(0)
-    )
+    batch = Examples(pictures, code, focus=1.0, device="cpu").draw(256, torch.Generator().manual_seed(0))
     assert batch.clean.shape == batch.noise.shape == (256, 16, 4, 4)
     assert ((batch.sigma > 0) & (batch.sigma < 1)).all()
     is_null = (batch.context == 0).all(dim=2).all(dim=1)
