@@ -221,7 +221,7 @@ class BlockHooks:
     @contextmanager
     def during(self, walk: Walk) -> Iterator[None]:
         """Stand in for the blocks; afterwards each has the forward that it had before."""
-        own = [layer.block.__dict__.get("forward") for layer in self.layers]
+        own = [{k: v for k, v in layer.block.__dict__.items() if k == "forward"} for layer in self.layers]
         self.originals = [layer.block.forward for layer in self.layers]
         self.walk = walk
         try:
@@ -230,10 +230,8 @@ class BlockHooks:
             yield
         finally:
             for layer, before in zip(self.layers, own, strict=True):
-                if before is None:
-                    layer.block.__dict__.pop("forward", None)
-                else:
-                    layer.block.forward = before
+                layer.block.__dict__.pop("forward", None)
+                layer.block.__dict__.update(before)
             self.walk = None
             self.originals = []
 

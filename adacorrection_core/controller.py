@@ -40,7 +40,7 @@ class ModelCall:
         self.evaluation = Evaluation(-1, 0, math.nan)
         self.records: list[StepRecord] = []
         self.time = math.nan
-        self.gains: list[float] = []
+        self.gains: list[list[float]] = []
         self.states: list[BranchState] = []
         self.entered: Tensor | None = None
         self.probed: Tensor | None = None
@@ -99,21 +99,21 @@ class ModelCall:
         return tensor.chunk(len(self.branches))[index]
 
     def look(self) -> Tensor | None:
-        """Inner products of [p_1, p - p_1, p_1 - p_2, ...], added over branches; None where one has no past.
+        """What the probe shows; None where a branch has no past.
 
         Returns:
-            k * k products, then the norm of all tokens for the sake of NaN and infinity.
+            the norm of all tokens, for the sake of NaN and infinity, then of each branch the k * k inner
+            products of [p_1, p - p_1, p_1 - p_2, ...].
         """
         if not all(len(state.history) for state in self.states):
             return None
         assert self.probe_residual is not None and self.probed is not None
-        depth = min(len(state.history) for state in self.states)
-        matrices = []
+        numbers = [torch.linalg.vector_norm(self.probed, dtype=torch.float32).reshape(1)]
         for i, state in enumerate(self.states):
-            moves = state.history.probe_moves(self.rows(self.probe_residual, i))[:depth]
-            matrices.append(gram([state.history.newest.probe, *moves], state.history.newest.weights))
-        norm = torch.linalg.vector_norm(self.probed, dtype=torch.float32)
-        return torch.cat([torch.stack(matrices).sum(dim=0).reshape(-1), norm.reshape(1)])
+            newest = state.history.newest
+            moves = state.history.probe_moves(self.rows(self.probe_residual, i))
+            numbers.append(gram([newest.probe, *moves], newest.weights).reshape(-1))
+        return torch.cat(numbers)
 
     def decide(self, values: list[float]) -> Reason | None:
         """Why to compute, or None to correct. Signals are taken in even where the answer is known before."""
@@ -125,9 +125,11 @@ class ModelCall:
             self.forget()
             return Reason.NOT_FINITE
         forced = self.forced_reason()
-        # Reading may have found the last residual not finite, and then nothing is left of it.
-        if not values or not all(len(state.history) for state in self.states):
+        if not values:
             return forced or Reason.NEW_BRANCH
+        # Reading may have found the last residual not finite, and then nothing is left of it.
+        if not all(len(state.history) for state in self.states):
+            return Reason.NOT_FINITE
         self.weigh(values)
         return forced or self.ask_rule()
 
@@ -150,20 +152,31 @@ class ModelCall:
             state.history.anchors.clear()
 
     def weigh(self, values: list[float]) -> None:
-        """Gains, drift and correction weight from the inner products."""
-        size = math.isqrt(len(values) - 1)
-        matrix = [values[i * size : (i + 1) * size] for i in range(size)]
-        drift = relative_drift(matrix[1][1], matrix[0][0])
-        moves = [row[1:] for row in matrix[1:]]
-        times = self.states[0].history.times[: size - 1]
-        self.gains = forecast_gains(moves, time_moves(self.time, times)) if self.run.is_correcting else []
+        """Gains of each branch, drift and correction weight of the call, from what `look` returned."""
+        moved = size = 0.0
+        start = 1
+        for state in self.states:
+            length = len(state.history) + 1
+            block = values[start : start + length * length]
+            matrix = [block[i * length : (i + 1) * length] for i in range(length)]
+            start += length * length
+            size, moved = size + matrix[0][0], moved + matrix[1][1]
+            self.gains.append(self.forecast(state, matrix))
+        drift = relative_drift(moved, size)
         prior = prior_weight(drift, self.run.config.sensitivity)
-        weight = self.run.posterior.weight(prior) if self.gains else 0.0
         if self.evaluation.should_compute is None:
-            self.evaluation.drift, self.evaluation.weight = drift, weight
+            self.evaluation.drift = drift
+            self.evaluation.weight = self.run.posterior.weight(prior) if any(self.gains) else 0.0
         for record in self.records:
-            record.drift, record.weight = drift, weight
+            record.drift, record.weight = drift, self.evaluation.weight
             record.expected_error = self.run.error_model.expected(drift)
+
+    def forecast(self, state: BranchState, matrix: list[list[float]]) -> list[float]:
+        """Gains of a branch's past movements; none where the cached residual is held."""
+        if not self.run.is_correcting:
+            return []
+        moves = [row[1:] for row in matrix[1:]]
+        return forecast_gains(moves, time_moves(self.time, state.history.times))
 
     def ask_rule(self) -> Reason | None:
         """The decision of this evaluation, made once and kept by the calls that follow in it."""
@@ -184,12 +197,11 @@ class ModelCall:
         """
         assert self.probed is not None
         weight = self.evaluation.weight
-        multipliers = anchor_multipliers(self.gains, weight)
         parts = [
-            combine(state.history.residuals, multipliers, self.rows(self.probed, i))
-            for i, state in enumerate(self.states)
+            combine(state.history.residuals, anchor_multipliers(gains, weight), self.rows(self.probed, i))
+            for i, (state, gains) in enumerate(zip(self.states, self.gains, strict=True))
         ]
-        outcome = Outcome.CORRECT if any(gain * weight for gain in self.gains) else Outcome.HOLD
+        outcome = Outcome.CORRECT if weight > 0 and any(map(any, self.gains)) else Outcome.HOLD
         for record in self.records:
             record.outcome = outcome
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -225,18 +237,18 @@ class ModelCall:
             self.run.config.spatial_weight,
             self.run.config.cache_placement,
         )
-        if len(state.history) and self.records[index].drift is not None:
+        if self.gains:
             truth = anchor.residual_sample
             moved = truth - state.history.newest.residual_sample
             past = state.history.residual_sample_moves()
-            reach = combine(past, self.gains) if self.gains else torch.zeros_like(moved)
+            reach = combine(past, self.gains[index]) if self.gains[index] else torch.zeros_like(moved)
             vectors = [truth, moved, reach]
             self.evaluation.measurements.append(Measurement(self.branches[index].role, vectors))
         state.history.push(anchor)
 
     def drop_if_not_finite(self, norms: list[float]) -> None:
         """Forget the branches whose residual turned out to hold NaN or infinity."""
-        per_branch = len(norms) // len(self.branches)
+        per_branch = len(norms) // max(len(self.branches), 1)
         for i, state in enumerate(self.states):
             if not all(map(math.isfinite, norms[i * per_branch : (i + 1) * per_branch])):
                 state.history.anchors.clear()
@@ -250,7 +262,7 @@ class ModelCall:
             blocks_total: blocks of the model.
             reason: why the call was computed, where that was not for the controller to decide.
         """
-        seconds = (time.perf_counter() - self.started) / len(self.branches)
+        seconds = (time.perf_counter() - self.started) / max(len(self.branches), 1)
 
         def note() -> None:
             for record in self.records:

@@ -1,0 +1,145 @@
+"""Expected error, its weight, and the budget."""
+
+import math
+
+import pytest
+
+from adacorrection_core.risk import (
+    Budget,
+    ErrorModel,
+    Schedule,
+    error_gain,
+    sigma_to_time,
+    stretch,
+)
+from adacorrection_core.rules import (
+    AccumulatedDriftRule,
+    FirstBlockRule,
+    FixedIntervalRule,
+    RiskRule,
+    Signals,
+)
+
+
+def linear(steps):
+    return Schedule(tuple(1 - i / steps for i in range(steps + 1)))
+
+
+def test_flow_time_of_other_models_is_noise_over_the_sum():
+    assert sigma_to_time(0.7, True) == 0.7
+    assert sigma_to_time(3.0, False) == 0.75
+    assert sigma_to_time(0.0, False) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("sigma", "step"), [(1.0, 0), (0.75, 1), (0.6, 1), (0.5 * (1 + 1e-7), 2), (0.25, 3), (0.0, 3)]
+)
+def test_step_of_a_sigma_on_and_off_the_grid(sigma, step):
+    assert linear(4).step_index(sigma) == step
+
+
+def test_sigma_above_the_schedule_is_the_first_step():
+    assert linear(4).step_index(1.5) == 0
+
+
+def test_empty_schedule():
+    schedule = Schedule(())
+    assert schedule.num_steps == 0
+    assert schedule.step_weight(0) == 0.0
+    assert schedule.is_last(0)
+
+
+def test_early_steps_and_long_steps_weigh_more():
+    weights = [linear(10).step_weight(i) for i in range(10)]
+    assert weights == sorted(weights, reverse=True)
+    assert linear(5).step_weight(0) == pytest.approx(2 * linear(10).step_weight(0))
+    assert error_gain(1.0) > error_gain(0.5) > error_gain(0.0) > 0
+
+
+def test_more_steps_do_not_add_risk():
+    """The same error all along adds up to about the same risk at any number of steps."""
+    sums = [sum(linear(n).step_weight(i) for i in range(n)) for n in (20, 40, 80)]
+    assert max(sums) / min(sums) < 1.05
+
+
+def test_error_model_is_the_measured_ratio():
+    model = ErrorModel()
+    model.observe(0.3, 0.1)
+    assert model.expected(0.2) == pytest.approx(0.6)
+    model.observe(0.1, 0.1)
+    assert model.expected(0.2) == pytest.approx(0.4)  # ratios 3 and 1
+    model.observe(0.5, 0.0)
+    assert model.expected(0.2) == pytest.approx(0.4)
+
+
+def signals(step, error=0.1, drift=0.1, lag=1):
+    return Signals(step, drift, error, lag)
+
+
+def test_risk_adds_up_and_a_computed_step_clears_it():
+    schedule = linear(10)
+    weights = [schedule.step_weight(i) for i in range(10)]
+    rule = RiskRule(schedule, tolerance=0.1 * (weights[3] + weights[4]) + 1e-9)
+    assert not rule.should_compute(signals(3))
+    assert not rule.should_compute(signals(4))
+    assert rule.should_compute(signals(5))
+    assert rule.risk == pytest.approx(0.1 * (weights[3] + weights[4]))
+    rule.computed(5)
+    assert rule.risk == 0.0
+    assert not rule.should_compute(signals(6))
+
+
+def test_tolerance_zero_computes_even_without_expected_error():
+    assert RiskRule(linear(10), tolerance=0.0).should_compute(signals(4, error=0.0))
+
+
+@pytest.mark.parametrize(("speedup", "steps"), [(1.5, 28), (2.0, 28), (3.0, 28), (2.0, 8), (1.0, 20)])
+def test_budget_comes_near_the_reciprocal(speedup, steps):
+    share = 1 / 12
+    budget = Budget.for_speedup(speedup, steps, share, warmup_steps=2)
+    fraction = (budget.computed_steps + (steps - budget.computed_steps) * share) / steps
+    assert fraction == pytest.approx(1 / speedup, abs=0.5 / steps)
+
+
+def test_budget_never_asks_for_less_than_warmup_and_last_step():
+    assert Budget.for_speedup(4.0, 8, 0.2, warmup_steps=3).computed_steps == 4
+    assert Budget.for_speedup(4.0, 2, 0.2, warmup_steps=3).computed_steps == 2
+
+
+@pytest.mark.parametrize("computed", [5, 8, 14, 20, 27, 28])
+@pytest.mark.parametrize("growth", [1e-6, 0.05, 10.0])
+def test_budget_is_spent_to_the_step(computed, growth):
+    """A controller that follows the rule computes as many steps as asked, at any size of error."""
+    steps, warmup = 28, 3
+    rule = RiskRule(linear(steps), 0.0, Budget(computed, steps))
+    count, lag = 0, 1
+    for step in range(steps):
+        forced = step < warmup or step == steps - 1
+        error = growth * lag * (1 + 0.3 * math.sin(step))
+        if forced or rule.should_compute(signals(step, error=error, lag=lag)):
+            rule.computed(step)
+            count, lag = count + 1, 1
+        else:
+            lag += 1
+    assert count == computed
+
+
+def test_stretch_inverts_the_growth_of_the_risk():
+    for steps in (1, 2, 5):
+        assert stretch(0.01 * steps * (steps + 1) / 2, 0.01) == pytest.approx(steps)
+    assert stretch(1.0, 0.0) > 1e6
+
+
+def test_other_rules_by_hand():
+    first_block = FirstBlockRule(0.15)
+    assert [first_block.should_compute(signals(0, drift=d)) for d in (0.1, 0.14, 0.15)] == [
+        False,
+        False,
+        True,
+    ]
+    accumulated = AccumulatedDriftRule(0.25)
+    assert [accumulated.should_compute(signals(0, drift=0.1)) for _ in range(3)] == [False, False, True]
+    accumulated.computed(0)
+    assert not accumulated.should_compute(signals(0, drift=0.1))
+    interval = FixedIntervalRule(3)
+    assert [interval.should_compute(signals(0, lag=lag)) for lag in (1, 2, 3)] == [False, False, True]

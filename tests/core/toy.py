@@ -1,0 +1,79 @@
+"""A toy transformer whose every number can be computed by hand, and runs over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adacorrection_core.blocks import HookedModel, Stage, find_layers
+from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.risk import Schedule
+from adacorrection_core.state import Branch, RunState
+from adacorrection_core.stats import RunReport
+
+
+class ToyBlock(nn.Module):
+    """hidden_states * gain, in place like the host's blocks, with a count of its executions."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+        self.runs = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        x *= self.gain
+        return x
+
+
+class ToyModel(nn.Module):
+    """Blocks in a row, gains 1.1, 1.2, ...; the output is the last block's, the input is left alone."""
+
+    def __init__(self, num_blocks: int = 4) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ToyBlock(1.1 + 0.1 * i) for i in range(num_blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden_states = x.clone()
+        for block in self.blocks:
+            hidden_states = block(hidden_states)
+        return hidden_states
+
+    @property
+    def runs(self) -> int:
+        """Block executions so far."""
+        return sum(block.runs for block in self.blocks)
+
+
+STAGES = (Stage("blocks", (0, "x")),)
+
+
+def new_run(config: CorrectionConfig, steps: int = 10, **changes: object) -> RunState:
+    """A run on linear sigmas."""
+    schedule = Schedule(tuple(1 - i / steps for i in range(steps + 1)))
+    return RunState(config, schedule, RunReport(config.name, "toy", steps), **changes)
+
+
+def hook(model: ToyModel, run: RunState) -> HookedModel:
+    """The model's calls under the run's care."""
+    return HookedModel(find_layers(model, STAGES), run)
+
+
+def call(
+    model: ToyModel,
+    hooked: HookedModel,
+    sigma: float | Tensor,
+    x: Tensor,
+    branches: Sequence[str] = ("cond",),
+) -> Tensor:
+    """One model call."""
+    with hooked.call(sigma, [Branch(name, name) for name in branches]):
+        return model(x)
+
+
+def smooth_input(sigma: float, batch: int = 1, tokens: int = 6, width: int = 8) -> Tensor:
+    """(batch, tokens, width) that moves smoothly with the noise level."""
+    base = torch.linspace(0.5, 1.5, tokens * width).reshape(1, tokens, width)
+    return (base * (1 + sigma) + torch.sin(3 * base) * sigma**2).repeat(batch, 1, 1)
