@@ -1,0 +1,172 @@
+"""Draws a picture with the demo model by any of the methods, and times it.
+
+Euler's method on the levels of ComfyUI's `simple` scheduler. ComfyUI reads a Flux without guidance
+embedding as schnell (supported_models.FluxSchnell: ModelType.FLOW, shift 1), so the levels fall in
+a line from 1 to 0, on its grid of 1000: sigma_i = 1 - floor(1000 i / num_steps) / 1000.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import FluxTransformer2DModel
+from safetensors.torch import load_file
+from torch import Tensor
+
+from adacorrection_core.diffusers import adacorrection
+from adacorrection_core.stats import RunReport
+from demo.flux import new_noise, predict, simple_sigmas
+from demo.flux_keys import bfl_to_diffusers
+from demo.methods import Method
+from demo.picture_code import PictureCode
+from demo.words import Conditioning, load_conditioning
+
+WEIGHTS, PROMPTS, CODE = "tinyflux.safetensors", "conds.safetensors", "picture_code.safetensors"
+
+
+class DemoError(Exception):
+    """Something that the person who runs the demo can put right. The message says how."""
+
+
+@dataclass(frozen=True)
+class DemoModel:
+    """What is needed to draw: the network, the prompts as it reads them, the code of its pictures."""
+
+    transformer: FluxTransformer2DModel
+    conditioning: Conditioning
+    code: PictureCode
+
+    @property
+    def prompts(self) -> list[str]:
+        """Short names of the prompts, in order: "04_noto_green_cat" is "cat"."""
+        return [name.split("_", 3)[-1] for name in self.conditioning.names]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The sampling that is to be made faster.
+
+    Attributes:
+        num_steps: steps of the full run.
+        cfg: scale of classifier-free guidance; 1 runs the prompt alone.
+    """
+
+    num_steps: int = 28
+    cfg: float = 3.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One picture drawn.
+
+    Attributes:
+        latent: (1, C, h, w) in model space.
+        block_fraction: block executions over those of the full run.
+        seconds: measured time of the sampling loop.
+        report: the cache's record; None where there was no cache.
+    """
+
+    latent: Tensor
+    block_fraction: float
+    seconds: float
+    report: RunReport | None
+
+
+def load_model(folder: Path) -> DemoModel:
+    """Reads the demo model into float32.
+
+    Raises:
+        DemoError: a file is missing.
+    """
+    missing = [name for name in (WEIGHTS, PROMPTS, CODE) if not (folder / name).is_file()]
+    if missing:
+        raise DemoError(
+            f"The demo model is incomplete: {', '.join(missing)} not found in {folder}. A full clone of the "
+            "repository has it (git checkout -- demo/model brings it back); python -m demo.train makes one."
+        )
+    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    transformer = FluxTransformer2DModel(**flux_config(weights))
+    transformer.load_state_dict(bfl_to_diffusers(weights), assign=True)
+    return DemoModel(transformer.eval(), load_conditioning(folder / PROMPTS), PictureCode.load(folder / CODE))
+
+
+def flux_config(weights: dict[str, Tensor]) -> dict[str, object]:
+    """The arguments of FluxTransformer2DModel that fit a state dict in BFL's names."""
+    width, in_channels = weights["img_in.weight"].shape
+    head_dim = len(weights["single_blocks.0.norm.query_norm.scale"])
+    return {
+        "patch_size": 1,  # diffusers packs 2 x 2 latents into a token before the model
+        "in_channels": in_channels,
+        "num_layers": count_blocks(weights, "double_blocks"),
+        "num_single_layers": count_blocks(weights, "single_blocks"),
+        "attention_head_dim": head_dim,
+        "num_attention_heads": width // head_dim,
+        "joint_attention_dim": weights["txt_in.weight"].shape[1],
+        "pooled_projection_dim": weights["vector_in.in_layer.weight"].shape[1],
+        "guidance_embeds": "guidance_in.in_layer.weight" in weights,
+        # Flux's shares of the rotary positions: 16, 56 and 56 of 128
+        "axes_dims_rope": (head_dim // 8, head_dim * 7 // 16, head_dim * 7 // 16),
+    }
+
+
+def count_blocks(weights: dict[str, Tensor], kind: str) -> int:
+    """How many blocks of a kind a state dict has."""
+    return len({key.split(".")[1] for key in weights if key.startswith(f"{kind}.")})
+
+
+@torch.inference_mode()
+def sample(
+    model: DemoModel, prompt: int, seed: int, method: Method, setting: Setting | None = None
+) -> Result:
+    """Draws prompt number `prompt` from the noise of `seed`, by `method`."""
+    setting = setting or Setting()
+    num_steps = method.num_steps or setting.num_steps
+    sigmas = simple_sigmas(num_steps)
+    velocity = guided_velocity(model, prompt, setting.cfg)
+    noise = new_noise([seed])
+    started = time.perf_counter()
+    if method.config is None:
+        latent, report = euler(velocity, noise, sigmas), None
+    else:
+        with adacorrection(
+            model.transformer,
+            method.config,
+            sigmas,
+            branches=("cond", "uncond") if setting.cfg != 1 else ("cond",),
+            cfg=setting.cfg,
+            make_rule=method.make_rule,
+            is_correcting=method.is_correcting,
+        ) as run:
+            latent = euler(velocity, noise, sigmas)
+        report = run.report
+    seconds = time.perf_counter() - started
+    fraction = num_steps / setting.num_steps * (report.block_fraction if report else 1.0)
+    return Result(latent, fraction, seconds, report)
+
+
+def guided_velocity(model: DemoModel, prompt: int, cfg: float) -> Callable[[Tensor, float], Tensor]:
+    """The guided velocity at a latent (1, C, h, w) and noise level; cond and uncond in one batch."""
+    words = model.conditioning
+    context, pooled = words.context[prompt : prompt + 1].float(), words.pooled[prompt : prompt + 1].float()
+    if cfg != 1:
+        context = torch.cat([context, words.neg_context.float()])
+        pooled = torch.cat([pooled, words.neg_pooled.float()])
+    batch = len(context)
+
+    def velocity(latent: Tensor, sigma: float) -> Tensor:
+        level = torch.full((batch,), sigma)
+        both = predict(model.transformer, latent.expand(batch, -1, -1, -1), level, context, pooled)
+        return both if batch == 1 else both[1:] + cfg * (both[:1] - both[1:])
+
+    return velocity
+
+
+def euler(velocity: Callable[[Tensor, float], Tensor], latent: Tensor, sigmas: list[float]) -> Tensor:
+    """Follows the velocity from noise to picture in straight steps."""
+    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+        latent = latent + (sigma_next - sigma) * velocity(latent, sigma)
+    return latent
