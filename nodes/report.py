@@ -1,0 +1,74 @@
+"""The AdaCorrectionReport node: what the last run did, as text, numbers and a picture."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+
+from ..adacorrection_core.figure import draw_timeline
+from .compat import make_schema
+from .host.session import report_of
+
+if TYPE_CHECKING:
+    from comfy.model_patcher import ModelPatcher
+
+
+class AdaCorrectionReport(io.ComfyNode):
+    """Shows and hands on the report of the run that made a latent.
+
+    It runs again whenever the sampler does, because what comes from the sampler is part of the host's cache
+    key; nothing more is needed, and running more often would ask a model that was not sampled anew.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return make_schema(
+            node_id="AdaCorrectionReport",
+            display_name="AdaCorrection Report",
+            category="model/patch",
+            description=(
+                "Says what AdaCorrection did in the last run: how many steps were computed, corrected and "
+                "held, how long it took, and if nothing was reused, why."
+            ),
+            search_aliases=["cache report", "hit rate", "timeline", "teacache"],
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The model output of AdaCorrection, the one that was sampled."
+                ),
+                io.Latent.Input(
+                    "latent", tooltip="The sampler's latent. It only makes the report wait for the sampler."
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="summary", tooltip="The run in a few lines."),
+                io.Float.Output(
+                    display_name="hit_rate",
+                    tooltip="Steps that were not computed, over all steps, 0 to 1, counted by branch.",
+                ),
+                io.Float.Output(display_name="seconds", tooltip="Measured time of the whole sampling run."),
+                io.Image.Output(
+                    display_name="timeline",
+                    tooltip="The run as a picture: outcome of each step, errors, risk.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, latent: dict[str, Any]) -> io.NodeOutput:
+        report = report_of(model)
+        summary, timeline = report.summary(), draw_timeline(report).unsqueeze(0)
+        show_text(summary, cls.hidden.unique_id if cls.hidden else None)
+        shown = {**ui.PreviewImage(timeline, cls=cls).as_dict(), **ui.PreviewText(summary).as_dict()}
+        return io.NodeOutput(summary, report.hit_rate, report.seconds, timeline, ui=shown)
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Text on a node in the browser. Scripts and tests run without a server, and its module is not loaded."""
+    server = getattr(sys.modules.get("server"), "PromptServer", None)
+    instance = getattr(server, "instance", None)
+    if instance is not None and node_id is not None:
+        instance.send_progress_text(text, node_id)
