@@ -111,6 +111,8 @@ class Walk:
         self.trailing_tokens = trailing_tokens
         self.should_compute = True
         self.has_entered = False
+        self.has_probed = False
+        self.has_ended = False
         self.blocks_run = 0
         self.num_image = 0
         self.num_kept = 0
@@ -119,17 +121,23 @@ class Walk:
         """Stand in for the forward of block `index`."""
         if isinstance(self.call, PaperCall):
             return self.paper_block(self.call, index, forward, arguments)
-        if index == 0:
+        if index == 0 and not self.has_entered:
             self.enter(self.call, arguments)
         if not self.should_compute and index >= self.probe_blocks:
             return self.pass_on(self.call, index, arguments)
         result = forward(*arguments[0], **arguments[1])
         self.blocks_run += 1
-        if index == self.probe_blocks - 1 and self.has_entered:
-            self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
-        elif index == len(self.layers) - 1 and self.has_entered:
-            self.call.complete(self.kept(index, self.output(index, result), arguments))
+        self.look(self.call, index, result, arguments)
         return result
+
+    def look(self, call: ModelCall, index: int, result: Any, arguments: Arguments) -> None:
+        """Show the controller what a block returned where it waits for that; a block may be called again."""
+        if index == self.probe_blocks - 1 and self.has_entered and not self.has_probed:
+            self.has_probed = True
+            self.should_compute = call.probe(self.kept(index, self.output(index, result), arguments))
+        elif index == len(self.layers) - 1 and self.has_probed and not self.has_ended:
+            self.has_ended = True
+            call.complete(self.kept(index, self.output(index, result), arguments))
 
     def enter(self, call: ModelCall, arguments: Arguments) -> None:
         """Before the first block: how many image tokens there are, and what they look like."""
@@ -159,6 +167,7 @@ class Walk:
         sequence: Tensor = stage.argument("image", arguments)
         if index < len(self.layers) - 1:
             return stage.make_result(arguments, sequence)
+        self.has_ended = True
         return stage.make_result(arguments, self.replaced(index, sequence, call.corrected(), arguments))
 
     def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
@@ -177,7 +186,7 @@ class Walk:
         sequence: Tensor = stage.argument("image", arguments)
         if index == 0:
             self.num_image = self.num_kept = sequence.shape[1]
-            self.has_entered = True
+            self.has_ended = True
         before = self.kept(index, sequence, arguments).clone()
         result = forward(*arguments[0], **arguments[1])
         self.blocks_run += 1
@@ -188,9 +197,15 @@ class Walk:
             return corrected
         return tuple(corrected if part == "image" else result[i] for i, part in enumerate(stage.returns))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model's output can be used: a correction that did not come to the last block is lost."""
+        return self.should_compute or self.has_ended
+
     def close(self) -> None:
-        """End of the call."""
-        self.call.close(self.blocks_run, len(self.layers), None if self.has_entered else Reason.NO_HOOK)
+        """End of the call. One that is not whole is counted with the blocks of its repetition."""
+        blocks_run = self.blocks_run if self.is_whole else self.blocks_run + len(self.layers)
+        self.call.close(blocks_run, len(self.layers), None if self.has_ended else Reason.NO_HOOK)
 
 
 class BlockHooks:
@@ -259,27 +274,28 @@ class HookedModel:
             run.probe_share = min(run.config.probe_blocks, len(self.layers) - 1) / len(self.layers)
 
     @contextmanager
-    def call(self, sigma: Tensor | float, branches: Sequence[Branch]) -> Iterator[None]:
-        """The length of one model call.
+    def call(self, sigma: Tensor | float, branches: Sequence[Branch]) -> Iterator[Walk]:
+        """The length of one model call. One that fails leaves no record of its blocks.
 
         Args:
             sigma: noise level of the call, a number or a tensor with it in first place.
             branches: one a conditioning in the batch, in order.
+
+        Yields:
+            the call seen from the blocks; where it is not whole in the end, the model must be called again.
         """
         if self.run.config.mode == "paper":
             walk = self.walk(PaperCall.begin(self.run, sigma, branches))
         else:
             call = ModelCall(self.run, sigma, branches)
+            walk = self.walk(call)
             if self.run.config.is_off:
-                yield
+                yield walk
                 call.close(len(self.layers), len(self.layers), Reason.OFF)
                 return
-            walk = self.walk(call)
-        try:
-            with self.hooks.during(walk):
-                yield
-        finally:
-            walk.close()
+        with self.hooks.during(walk):
+            yield walk
+        walk.close()
 
     def walk(self, call: ModelCall | PaperCall) -> Walk:
         """A call seen from this model's blocks."""

@@ -30,7 +30,7 @@ class Reason(str, Enum):
     MAX_CONSECUTIVE = "longest stretch reached"
     NOT_FINITE = "NaN or infinity"
     BRANCH_MISSING = "another branch of the same call could not be corrected"
-    NO_HOOK = "the model did not call its first block"
+    NO_HOOK = "the model did not call its first or its last block"
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
     BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
     PAPER = "paper mode computes every block"

@@ -127,8 +127,10 @@ class Session:
         hooked = handle.hooked(diffusion_model, self.num_blocks)
         if isinstance(hooked, Reason):
             return self.apply_plain(handle.run, hooked, branches, executor, args, kwargs)
-        with hooked.call(options["sigmas"][:1], branches):
-            return executor(*args, **kwargs)
+        with hooked.call(options["sigmas"][:1], branches) as walk:
+            output = executor(*args, **kwargs)
+        # Another pack's replacement may have done without the last block, which hands on the correction.
+        return output if walk.is_whole else executor(*args, **kwargs)
 
     def apply_plain(
         self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any
@@ -156,7 +158,7 @@ class RunHandle:
         return self
 
     def hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
-        """The hooks of a model, or why it is left alone. A run may use several: a clone on each device, say."""
+        """The hooks of a model, or why it is left alone. A run may use several: one a device, say."""
         key = id(diffusion_model)
         if key not in self.models:
             self.models[key] = self.make_hooked(diffusion_model, num_blocks)
@@ -213,6 +215,7 @@ def log_line(report: RunReport) -> str:
     """The one line that a run leaves in the log."""
     state = "" if report.is_finished else " (did not finish)"
     return (
-        f"AdaCorrection {report.config_name}: {len(report.reused)} of {len(report.records)} evaluations corrected, "
+        f"AdaCorrection {report.config_name}: "
+        f"{len(report.reused)} of {len(report.records)} evaluations corrected, "
         f"{report.block_fraction:.0%} of the block executions, {report.seconds:.2f} s{state}"
     )
