@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from adacorrection.nodes.apply import CHOICES, CUSTOM, DEFAULTS, TARGET, AdaCorr
 from adacorrection.nodes.demo_nodes import AdaCorrectionDemoDecode, AdaCorrectionDemoPrompt, prompt_names
 from adacorrection.nodes.host.session import report_of
 from adacorrection.nodes.report import AdaCorrectionReport
+from comfy_host import PACK_ROOT
 
 NODES = [AdaCorrection, AdaCorrectionReport, AdaCorrectionDemoPrompt, AdaCorrectionDemoDecode]
 SHARED = {"start_percent": 0.0, "end_percent": 1.0, "cache_placement": "device"}
@@ -104,6 +106,27 @@ def test_every_setting_of_the_config_can_be_reached() -> None:
     settings = DEFAULTS.keys() - {"preset"}
     assert settings <= widgets(AdaCorrection).keys()
     assert apply.TOOLTIPS.keys() == settings | {"preset"}
+
+
+@pytest.mark.parametrize("node", [AdaCorrection, AdaCorrectionReport])
+def test_help_page_is_true(node: Node) -> None:
+    """Its tables name every input and output, and give the ranges of the core."""
+    page = (PACK_ROOT / "web" / "docs" / f"{node.GET_SCHEMA().node_id}.md").read_text()
+    inputs, outputs = page.split("## Outputs")
+    ranges = {row[0]: row[-1] for row in table_rows(inputs)}
+
+    assert ranges.keys() == widgets(node).keys()
+    assert [row[0] for row in table_rows(outputs)] == [
+        output.display_name for output in node.GET_SCHEMA().outputs
+    ]
+    for name in ranges.keys() & BOUNDS.keys():
+        assert ranges[name] == f"{BOUNDS[name].low:g} - {BOUNDS[name].high:g}"
+
+
+def table_rows(page: str) -> list[list[str]]:
+    """Cells of the tables' rows that begin with a name in code, without what follows the name."""
+    rows = re.findall(r"^\| `(\w+)`[^|]* \|(.*)\|$", page, re.MULTILINE)
+    return [[name, *(cell.strip() for cell in rest.split("|"))] for name, rest in rows]
 
 
 @pytest.mark.parametrize("name", PRESETS)

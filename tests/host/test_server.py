@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import comfy.model_detection
 import graph
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from safetensors.torch import load_file
 import comfy_host
 
 WORKFLOW = comfy_host.PACK_ROOT / "workflows" / "adacorrection_demo.json"
+MODEL = comfy_host.PACK_ROOT / "demo" / "model" / "tinyflux.safetensors"
 LOADER, NODE, SAMPLER, REPORT, SAVE = "1", "2", "5", "6", "9"  # ids in the workflow
 HIT_RATE, SECONDS, LATENT = "hit_rate", "seconds", "latent"  # ids of what the tests add
 STEPS = 16
@@ -31,10 +33,16 @@ OUR_NODES = {
     "AdaCorrectionDemoDecode",
 }
 
-# ComfyUI before 0.9 takes every Flux to be 3072 wide, so that its UNETLoader cannot load the demo model.
+
+def host_reads_width() -> bool:
+    """Whether UNETLoader finds the demo model's width; an older ComfyUI takes every Flux to be 3072 wide."""
+    config = comfy.model_detection.detect_unet_config(load_file(MODEL), "")
+    return bool(config["hidden_size"] == 256)
+
+
 knows_small_flux = pytest.mark.skipif(
-    tuple(map(int, re.findall(r"\d+", comfyui_version)[:2])) < (0, 9),
-    reason=f"ComfyUI {comfyui_version} cannot load a small Flux: it takes every one to be 3072 wide",
+    not host_reads_width(),
+    reason=f"ComfyUI {comfyui_version} takes every Flux to be 3072 wide",
 )
 
 
@@ -147,6 +155,30 @@ def test_only_the_seed_changes(server: Server) -> None:
     assert number(first, HIT_RATE) > 0
     assert number(second, HIT_RATE) > 0
     assert not torch.equal(latent(server, first), latent(server, second))
+    assert first.outputs[REPORT]["images"] != second.outputs[REPORT]["images"]  # the report was made anew
+
+
+@knows_small_flux
+def test_nothing_changes(server: Server) -> None:
+    """The host answers from its cache, and the report stays that of the run which made the latent."""
+    first = server.run(make_prompt(server, seed=13))
+    lines_before = len(log_lines(server))
+    again = server.run(make_prompt(server, seed=13))
+
+    assert again.ending == "execution_success"
+    assert len(log_lines(server)) == lines_before
+    assert again.outputs.get(REPORT, first.outputs[REPORT]) == first.outputs[REPORT]
+
+
+@knows_small_flux
+def test_settings_of_a_choice_reach_the_sampler(server: Server) -> None:
+    prompt = make_prompt(server, seed=14)
+    prompt[NODE]["inputs"].update({"preset": "Target speed-up", "preset.target_speedup": 1.5})
+
+    run = server.run(prompt)
+
+    assert "target-1.5x" in run.outputs[REPORT]["text"][0]
+    assert 0 < number(run, HIT_RATE) < 0.5
 
 
 @knows_small_flux
