@@ -120,16 +120,16 @@ class ModelCall:
         if any(state.history.is_below(self.time) for state in self.states):
             self.forget()
             return Reason.SIGMA_ROSE
+        # Reading may have found the last residual not finite, and then nothing is left of it; a probe that
+        # is not finite makes a residual that is not: both are counted once, where residuals are read.
+        if not all(len(state.history) for state in self.states) and values:
+            return Reason.NOT_FINITE
         if not all(map(math.isfinite, values)):
-            self.run.report.resets += 1
             self.forget()
             return Reason.NOT_FINITE
         forced = self.forced_reason()
         if not values:
             return forced or Reason.NEW_BRANCH
-        # Reading may have found the last residual not finite, and then nothing is left of it.
-        if not all(len(state.history) for state in self.states):
-            return Reason.NOT_FINITE
         self.weigh(values)
         return forced or self.ask_rule()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -166,5 +167,18 @@ class RunReport:
 
     def to_json(self) -> str:
         """The whole record as JSON."""
-        summary = {"block_fraction": self.block_fraction, "hit_rate": self.hit_rate, "reasons": self.reasons}
-        return json.dumps({**asdict(self), **summary})
+        summary: dict[str, object] = {
+            "block_fraction": self.block_fraction,
+            "hit_rate": self.hit_rate,
+            "reasons": self.reasons,
+        }
+        return json.dumps(finite({**asdict(self), **summary}))
+
+
+def finite(value: object) -> object:
+    """The same with None for what JSON has no number for: a budget that is spent has no tolerance left."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Quality and speed, measured side by side in one run. Results and how they were made: RESULTS.md."""

@@ -1,0 +1,63 @@
+"""The record of a run, and what a person and a program read in it."""
+
+import json
+import math
+
+import pytest
+
+from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
+
+
+def record(step, outcome=Outcome.COMPUTE, reason=None, **changes):
+    blocks_run = 10 if outcome is Outcome.COMPUTE else 1
+    return StepRecord(
+        step, step, 1.0 - step / 4, "cond", outcome, reason, blocks_run=blocks_run, blocks_total=10, **changes
+    )
+
+
+def report(*records, is_finished=True):
+    return RunReport("balanced", "Toy: 10 blocks", 4, list(records), seconds=2.0, is_finished=is_finished)
+
+
+def mixed():
+    return report(
+        record(0, reason=Reason.WARMUP, seconds=1.0),
+        record(1, Outcome.CORRECT, seconds=0.1),
+        record(2, Outcome.HOLD, seconds=0.3),
+        record(3, reason=Reason.LAST_STEP, seconds=2.0),
+    )
+
+
+def test_shares_by_hand():
+    assert mixed().block_fraction == 22 / 40
+    assert mixed().hit_rate == 0.5
+    assert mixed().seconds_saved == pytest.approx((1.5 - 0.1) + (1.5 - 0.3))
+
+
+def test_nothing_ran():
+    empty = report()
+    assert (empty.block_fraction, empty.hit_rate, empty.seconds_saved) == (1.0, 0.0, 0.0)
+    assert "never called" in empty.summary()
+
+
+def test_summary_says_why_nothing_was_reused():
+    text = report(
+        *(record(i, reason=Reason.WARMUP) for i in range(3)), record(3, reason=Reason.LAST_STEP)
+    ).summary()
+    assert "Nothing was reused: warm-up (3), last step (1)" in text
+
+
+def test_summary_says_that_a_run_did_not_finish():
+    assert "did not finish" in report(record(0), is_finished=False).summary()
+    assert "did not finish" not in mixed().summary()
+
+
+def test_json_is_valid_and_whole():
+    def refuse(constant):
+        raise ValueError(constant)
+
+    unbounded = report(record(0, tolerance=math.inf), record(1, Outcome.CORRECT, drift=0.2))
+    loaded = json.loads(unbounded.to_json(), parse_constant=refuse)
+    assert loaded["records"][0]["tolerance"] is None
+    assert loaded["records"][1]["outcome"] == "corrected"
+    assert loaded["block_fraction"] == unbounded.block_fraction
