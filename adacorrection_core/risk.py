@@ -133,7 +133,7 @@ class Budget:
         least = min(warmup_steps + 1, num_steps)
         return cls(min(max(round(wanted), least), num_steps), num_steps)
 
-    def tolerance(self, weights: Sequence[float], growth: float, steps_left: int) -> float:
+    def tolerance(self, weights: Sequence[float], growth: float, steps_left: float) -> float:
         """The tolerance at which the steps to come would need just the computed steps that are left.
 
         The risk of a stretch of g steps grows as weight * growth * g (g + 1) / 2, so at tolerance T

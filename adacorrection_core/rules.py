@@ -6,6 +6,7 @@ that each can run with and without the correction.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,14 +54,16 @@ class Rule(Protocol):
 class RiskRule:
     """Compute when the expected error of the stretch, weighted by its effect, passes the tolerance.
 
-    With a budget the tolerance is steered so that the number of computed steps comes out as asked.
+    With a budget the tolerance is steered so that the number of computed steps comes out as asked. Some
+    samplers evaluate the model several times a step: each evaluation then counts as its share of a step.
     """
 
     schedule: Schedule
     tolerance: float
     budget: Budget | None = None
     risk: float = 0.0
-    steps_computed: set[int] = field(default_factory=set)
+    num_computed: int = 0
+    evaluations: Counter[int] = field(default_factory=Counter)
 
     def should_compute(self, signals: Signals) -> bool:
         step_risk = self.schedule.step_weight(signals.step_index) * signals.expected_error
@@ -69,17 +72,25 @@ class RiskRule:
         if self.risk + step_risk >= self.tolerance:
             return True
         self.risk += step_risk
+        self.evaluations[signals.step_index] += 1
         return False
 
     def computed(self, step_index: int) -> None:
         self.risk = 0.0
-        self.steps_computed.add(step_index)
+        self.num_computed += 1
+        self.evaluations[step_index] += 1
+
+    def evaluations_per_step(self, step_index: int) -> float:
+        """Mean over the steps before this one, at least 1."""
+        done = sum(count for step, count in self.evaluations.items() if step < step_index)
+        return max(done / step_index, 1.0) if step_index else 1.0
 
     def steer(self, budget: Budget, signals: Signals) -> float:
         """The tolerance that spends the computed steps that are left."""
         last = self.schedule.num_steps - 1
         weights = [self.schedule.step_weight(i) for i in range(signals.step_index, last)]
-        steps_left = budget.computed_steps - len(self.steps_computed) - 1
+        steps_computed = self.num_computed / self.evaluations_per_step(signals.step_index)
+        steps_left = budget.computed_steps - steps_computed - 1
         return budget.tolerance(weights, signals.expected_error / signals.lag, steps_left)
 
 
