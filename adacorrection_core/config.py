@@ -63,7 +63,7 @@ class CorrectionConfig:
     """
 
     tolerance: float = 0.01
-    sensitivity: float = 10.0
+    sensitivity: float = 20.0
     spatial_weight: float = 0.5
     probe_blocks: int = 1
     warmup_steps: int = 3
@@ -134,7 +134,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 # Tolerances measured on the demo model at 28 Euler steps, cfg 3 (bench/RESULTS.md).
 PRESETS: dict[str, CorrectionConfig] = {
-    "quality": CorrectionConfig(tolerance=0.003, preset="quality"),
-    "balanced": CorrectionConfig(tolerance=0.008, preset="balanced"),
-    "fast": CorrectionConfig(tolerance=0.03, preset="fast"),
+    "quality": CorrectionConfig(tolerance=0.004, preset="quality"),
+    "balanced": CorrectionConfig(tolerance=0.01, preset="balanced"),
+    "fast": CorrectionConfig(tolerance=0.07, max_consecutive=12, preset="fast"),
 }

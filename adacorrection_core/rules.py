@@ -87,11 +87,10 @@ class RiskRule:
 
     def steer(self, budget: Budget, signals: Signals) -> float:
         """The tolerance that spends the computed steps that are left."""
-        last = self.schedule.num_steps - 1
-        weights = [self.schedule.step_weight(i) for i in range(signals.step_index, last)]
+        rates = self.schedule.growth_rates(signals.step_index, signals.expected_error / signals.lag)
         steps_computed = self.num_computed / self.evaluations_per_step(signals.step_index)
         steps_left = budget.computed_steps - steps_computed - 1
-        return budget.tolerance(weights, signals.expected_error / signals.lag, steps_left)
+        return budget.tolerance(rates, steps_left)
 
 
 @dataclass

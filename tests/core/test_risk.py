@@ -143,3 +143,11 @@ def test_other_rules_by_hand():
     assert not accumulated.should_compute(signals(0, drift=0.1))
     interval = FixedIntervalRule(3)
     assert [interval.should_compute(signals(0, lag=lag)) for lag in (1, 2, 3)] == [False, False, True]
+
+
+def test_growth_rates_start_at_what_was_seen_and_fall():
+    schedule = linear(10)
+    rates = schedule.growth_rates(4, growth=0.2)
+    assert len(rates) == 5  # steps 4 to 8; the last one is always computed
+    assert rates[0] == pytest.approx(0.2 * schedule.step_weight(4))
+    assert rates == sorted(rates, reverse=True)
