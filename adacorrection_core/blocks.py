@@ -199,7 +199,7 @@ class Walk:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the model's output can be used: a correction that did not come to the last block is lost."""
+        """Whether the output can be used: a correction that did not come to the last block is lost."""
         return self.should_compute or self.has_ended
 
     def close(self) -> None:
