@@ -109,11 +109,11 @@ class ErrorModel:
     """Expected relative error = ratio * drift, the ratio measured at full passes.
 
     Attributes:
-        ratio: running mean of measured error over drift. Before the first measurement half of the
-            drift, which is on the careful side of what trained models show.
+        ratio: running mean of measured error over drift. Before the first measurement what the first
+            steps of trained models show under guidance (3.5 to 4.5).
     """
 
-    ratio: float = 0.5
+    ratio: float = 4.0
     is_measured: bool = False
 
     def observe(self, error: float, drift: float) -> None:
