@@ -116,28 +116,31 @@ class Walk:
         self.blocks_run = 0
         self.num_image = 0
         self.num_kept = 0
+        self.block_input: Tensor | None = None
 
-    def block(self, index: int, forward: Callable[..., Any], arguments: Arguments) -> Any:
-        """Stand in for the forward of block `index`."""
+    def before(self, index: int, arguments: Arguments) -> Any | None:
+        """Before block `index`: what to hand on in its place, None where it must run."""
         if isinstance(self.call, PaperCall):
-            return self.paper_block(self.call, index, forward, arguments)
+            self.keep_input(index, arguments)
+            return None
         if index == 0 and not self.has_entered:
             self.enter(self.call, arguments)
         if not self.should_compute and index >= self.probe_blocks:
             return self.pass_on(self.call, index, arguments)
-        result = forward(*arguments[0], **arguments[1])
-        self.blocks_run += 1
-        self.look(self.call, index, result, arguments)
-        return result
+        return None
 
-    def look(self, call: ModelCall, index: int, result: Any, arguments: Arguments) -> None:
-        """Show the controller what a block returned where it waits for that; a block may be called again."""
+    def after(self, index: int, result: Any, arguments: Arguments) -> Any:
+        """After block `index` has run: what to hand on. A block may be called again in the same call."""
+        self.blocks_run += 1
+        if isinstance(self.call, PaperCall):
+            return self.blended(self.call, index, result, arguments)
         if index == self.probe_blocks - 1 and self.has_entered and not self.has_probed:
             self.has_probed = True
-            self.should_compute = call.probe(self.kept(index, self.output(index, result), arguments))
+            self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
         elif index == len(self.layers) - 1 and self.has_probed and not self.has_ended:
             self.has_ended = True
-            call.complete(self.kept(index, self.output(index, result), arguments))
+            self.call.complete(self.kept(index, self.output(index, result), arguments))
+        return result
 
     def enter(self, call: ModelCall, arguments: Arguments) -> None:
         """Before the first block: how many image tokens there are, and what they look like."""
@@ -178,24 +181,23 @@ class Walk:
         copy[:, self.kept_span(index, sequence, arguments)] = tokens
         return copy
 
-    def paper_block(
-        self, call: PaperCall, index: int, forward: Callable[..., Any], arguments: Arguments
-    ) -> Any:
-        """Run a block and blend its image tokens with the cached ones."""
-        stage = self.layers[index].stage
-        sequence: Tensor = stage.argument("image", arguments)
+    def keep_input(self, index: int, arguments: Arguments) -> None:
+        """Paper mode, before a block: its image tokens, which it may write into."""
+        sequence: Tensor = self.layers[index].stage.argument("image", arguments)
         if index == 0:
             self.num_image = self.num_kept = sequence.shape[1]
             self.has_ended = True
-        before = self.kept(index, sequence, arguments).clone()
-        result = forward(*arguments[0], **arguments[1])
-        self.blocks_run += 1
-        after = stage.output(result)
-        corrected = call.layer(index, before, self.kept(index, after, arguments))
-        corrected = self.replaced(index, after, corrected, arguments)
+        self.block_input = self.kept(index, sequence, arguments).clone()
+
+    def blended(self, call: PaperCall, index: int, result: Any, arguments: Arguments) -> Any:
+        """Paper mode, after a block: what it returned, its image tokens blended with the cached ones."""
+        assert self.block_input is not None
+        stage, sequence = self.layers[index].stage, self.output(index, result)
+        tokens = call.layer(index, self.block_input, self.kept(index, sequence, arguments))
+        image = self.replaced(index, sequence, tokens, arguments)
         if len(stage.returns) == 1:
-            return corrected
-        return tuple(corrected if part == "image" else result[i] for i, part in enumerate(stage.returns))
+            return image
+        return tuple(image if part == "image" else result[i] for i, part in enumerate(stage.returns))
 
     @property
     def is_whole(self) -> bool:
@@ -219,19 +221,33 @@ class BlockHooks:
         self.layers = list(layers)
         self.walk: Walk | None = None
         self.originals: list[Callable[..., Any]] = []
-        # The decision is data: it must stay outside any compiled graph, the blocks themselves inside.
-        self.stand_ins = [
-            torch.compiler.disable(self.stand_in(i), recursive=False) for i in range(len(self.layers))
-        ]
+        self.stand_ins = [self.stand_in(i) for i in range(len(self.layers))]
 
     def stand_in(self, index: int) -> Callable[..., Any]:
-        """The function that takes the place of one block's forward."""
+        """The function that takes the place of one block's forward.
+
+        The decision is data: what is ours stays outside any compiled graph, the block itself inside.
+        """
+        before, after = torch.compiler.disable(self.before), torch.compiler.disable(self.after)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            assert self.walk is not None
-            return self.walk.block(index, self.originals[index], (args, kwargs))
+            instead = before(index, (args, kwargs))
+            if instead is not None:
+                return instead
+            return after(index, self.originals[index](*args, **kwargs), (args, kwargs))
 
-        return forward
+        stand_in: Callable[..., Any] = torch.compiler.disable(forward, recursive=False)
+        return stand_in
+
+    def before(self, index: int, arguments: Arguments) -> Any | None:
+        """See `Walk.before`."""
+        assert self.walk is not None
+        return self.walk.before(index, arguments)
+
+    def after(self, index: int, result: Any, arguments: Arguments) -> Any:
+        """See `Walk.after`."""
+        assert self.walk is not None
+        return self.walk.after(index, result, arguments)
 
     @contextmanager
     def during(self, walk: Walk) -> Iterator[None]:
