@@ -1,0 +1,103 @@
+"""Runs of the tiny models with and without AdaCorrection, as the host tests compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+import tiny_models
+from adacorrection.adacorrection_core.config import CorrectionConfig
+from adacorrection.adacorrection_core.stats import RunReport
+from adacorrection.nodes.host.session import apply_correction, report_of
+
+OFF = CorrectionConfig(tolerance=0.0)
+# The hooks are in place and anchors are kept, but no step is ever corrected.
+ALWAYS_COMPUTED = CorrectionConfig(tolerance=1e-9)
+# Two steps of three, whatever a tolerance means at present: random models are no measure of that.
+SOME_HITS = CorrectionConfig(target_speedup=1.5, warmup_steps=2)
+# How far a run with SOME_HITS may be from the full one. Noise in place of the picture is at 1.4.
+CLOSE = 0.2
+# One of each kind, for what does not depend on a family's variant.
+REPRESENTATIVES = ("flux_dev", "sd3", "hunyuan_video", "wan21_t2v")
+
+
+@cache
+def model_of(family: str) -> ModelPatcher:
+    """The tiny model of a family, loaded once. A test that changes the model loads its own."""
+    return tiny_models.load(family)
+
+
+def corrected(family: str, config: CorrectionConfig = SOME_HITS) -> ModelPatcher:
+    """A patched clone of the family's tiny model."""
+    return apply_correction(model_of(family), config)
+
+
+def sampled(model: ModelPatcher, family: str, **options: Any) -> tuple[Tensor, RunReport]:
+    """The latent and the report of one run."""
+    return tiny_models.sample(model, family, **options), report_of(model)
+
+
+def relative_error(latent: Tensor, full: Tensor) -> float:
+    """Distance from another latent, relative to that."""
+    return float(torch.linalg.vector_norm(latent - full) / torch.linalg.vector_norm(full))
+
+
+def skip_unless_batched(family: str, cfg: float = 3.0, batch: int = 1) -> None:
+    """Leave out what this host's own model cannot do."""
+    rows = batch * (2 if cfg != 1 else 1)
+    # HunyuanVideo I2V adds guidance (B, D) to its per-frame vector (B, 2, D): right for 1 or 2 rows only.
+    is_too_many = family == "hunyuan_video_i2v" and rows > 2
+    if rows > 1 and (is_too_many or not tiny_models.takes_batches(family)):
+        pytest.skip(f"{family} does not take {rows} rows in ComfyUI {tiny_models.comfyui_version}")
+
+
+def evaluate_twice(
+    model: ModelPatcher,
+    family: str,
+    *,
+    cfg: float = 1.0,
+    batch: int = 1,
+    between: Callable[[], object] = lambda: None,
+    positive: tiny_models.Conditioning | None = None,
+    negative: tiny_models.Conditioning | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What the model gives for the same latent at the same sigma, asked twice in one run.
+
+    The second time the probe has not moved, so that it is corrected (tolerance permitting) by exactly the
+    residual of the first: the outputs must agree to rounding, or tokens have been put in the wrong place.
+    """
+    outputs: list[Tensor] = []
+
+    def sampler(
+        model_k: Callable[..., Tensor], x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], **_: Any
+    ) -> Tensor:
+        sigma = sigmas[2] * x.new_ones(x.shape[0])
+        outputs.append(model_k(x, sigma, **extra_args).clone())
+        between()
+        outputs.append(model_k(x, sigma, **extra_args).clone())
+        return x
+
+    latent = tiny_models.empty_latent(family, batch)
+    conds = tiny_models.conditionings(family)
+    with torch.inference_mode():
+        comfy.sample.sample_custom(
+            model,
+            comfy.sample.prepare_noise(latent, 0),
+            cfg,
+            comfy.samplers.KSAMPLER(sampler),
+            torch.linspace(1.0, 0.0, 9),
+            positive or conds[0],
+            negative or conds[1],
+            latent,
+            disable_pbar=True,
+            seed=0,
+        )
+    return outputs[0], outputs[1]

@@ -1,0 +1,111 @@
+"""ControlNet residuals, which the host adds between blocks: neither lost nor counted twice."""
+
+from typing import Any
+
+import comfy.controlnet
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from runs import (
+    ALWAYS_COMPUTED,
+    CLOSE,
+    SOME_HITS,
+    corrected,
+    evaluate_twice,
+    model_of,
+    relative_error,
+    sampled,
+)
+from torch import Generator, Tensor
+
+import tiny_models
+from adacorrection.adacorrection_core.config import CorrectionConfig
+
+# Which of the host's lists go to these families' blocks, and the shape of their tokens.
+CONTROLLED = {
+    "flux_dev": (("input", 3), ("output", 4)),
+    "flux_kontext": (("input", 3), ("output", 4)),
+    "sd3": (("output", 4),),
+}
+REPLAY = CorrectionConfig(tolerance=1.0, warmup_steps=1)
+
+
+class TinyControl(comfy.controlnet.ControlBase):
+    """A ControlNet that gives the same random residuals at every step."""
+
+    def __init__(self, family: str, width: int) -> None:
+        super().__init__()
+        generator = Generator().manual_seed(2)
+        self.residuals = {
+            name: [torch.randn(1, 64, width, generator=generator) for _ in range(count)]
+            for name, count in CONTROLLED[family]
+        }
+
+    def get_control(self, x_noisy: Tensor, *_: Any) -> dict[str, list[Tensor]]:
+        return {"input": [], "output": []} | {
+            name: [tokens.repeat(x_noisy.shape[0], 1, 1) for tokens in residuals]
+            for name, residuals in self.residuals.items()
+        }
+
+    def copy(self) -> "TinyControl":
+        return self
+
+
+def controlled(family: str) -> tuple[tiny_models.Conditioning, tiny_models.Conditioning]:
+    """Both conditionings, as ControlNetApply leaves them."""
+    control = TinyControl(family, 256 if family == "sd3" else tiny_models.WIDTH)
+    added = {"control": control, "control_apply_to_uncond": False}
+    positive, negative = tiny_models.conditionings(family)
+    return ([[tokens, options | added]] for [[tokens, options]] in (positive, negative))
+
+
+@pytest.fixture(params=CONTROLLED)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def run(model: ModelPatcher, family: str, cfg: float, steps: int) -> Tensor:
+    positive, negative = controlled(family)
+    return tiny_models.sample(model, family, steps=steps, cfg=cfg, positive=positive, negative=negative)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_control_without_correction_is_bit_identical(family: str, cfg: float) -> None:
+    full = run(model_of(family), family, cfg, 3)
+    assert not torch.equal(full, tiny_models.sample(model_of(family), family, steps=3, cfg=cfg))
+
+    assert torch.equal(run(corrected(family, ALWAYS_COMPUTED), family, cfg, 3), full)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_replay_with_control(family: str, cfg: float) -> None:
+    positive, negative = controlled(family)
+
+    full, held = evaluate_twice(
+        corrected(family, REPLAY), family, cfg=cfg, positive=positive, negative=negative
+    )
+
+    assert relative_error(held, full) < 1e-5
+
+
+def test_corrected_steps_keep_the_control(family: str) -> None:
+    full = run(model_of(family), family, 1.0, 12)
+    without = tiny_models.sample(model_of(family), family, steps=12)
+
+    latent = run(corrected(family, SOME_HITS), family, 1.0, 12)
+
+    assert relative_error(latent, full) < min(CLOSE, relative_error(without, full) / 2)
+
+
+def test_a_cond_whose_control_ends_in_the_middle(family: str) -> None:
+    """Without its control the same cond is another branch: no residual of a controlled pass is reused."""
+    positive, negative = controlled(family)
+    positive[0][1]["control"].timestep_percent_range = (0.0, 0.5)
+    full = tiny_models.sample(model_of(family), family, steps=12, positive=positive, negative=negative)
+
+    latent, report = sampled(
+        corrected(family, SOME_HITS), family, steps=12, positive=positive, negative=negative
+    )
+
+    assert report.hit_rate > 0
+    assert relative_error(latent, full) < CLOSE

@@ -1,0 +1,76 @@
+"""A corrected call whose residual is known puts every token where a computed call does."""
+
+import comfy.samplers
+import pytest
+from runs import corrected, evaluate_twice, relative_error, skip_unless_batched
+
+import tiny_models
+from adacorrection.adacorrection_core.config import CorrectionConfig
+from adacorrection.adacorrection_core.stats import Outcome, Reason
+from adacorrection.nodes.host.session import report_of
+
+REPLAY = CorrectionConfig(tolerance=1.0, warmup_steps=1)
+ROUNDING = 1e-5
+
+
+@pytest.mark.parametrize(("cfg", "batch"), [(1.0, 1), (1.0, 2), (3.0, 1), (3.0, 2)])
+def test_held_residual_gives_the_full_output(family: str, cfg: float, batch: int) -> None:
+    skip_unless_batched(family, cfg, batch)
+    model = corrected(family, REPLAY)
+
+    with tiny_models.count_blocks(model, family) as executed:
+        full, held = evaluate_twice(model, family, cfg=cfg, batch=batch)
+
+    first, *others = tiny_models.blocks(model, family)
+    assert executed == {first: 2, **dict.fromkeys(others, 1)}
+    assert relative_error(held, full) < ROUNDING
+
+
+@pytest.mark.parametrize("probe_blocks", [2, 8])
+def test_more_probe_blocks(family: str, probe_blocks: int) -> None:
+    model = corrected(family, CorrectionConfig(tolerance=1.0, warmup_steps=1, probe_blocks=probe_blocks))
+
+    full, held = evaluate_twice(model, family)
+
+    report = report_of(model)
+    assert [record.outcome for record in report.records] == [Outcome.COMPUTE, Outcome.HOLD]
+    assert report.records[1].blocks_run == min(probe_blocks, len(tiny_models.blocks(model, family)) - 1)
+    assert relative_error(held, full) < ROUNDING
+
+
+def test_residual_kept_in_ram(family: str) -> None:
+    model = corrected(family, CorrectionConfig(tolerance=1.0, warmup_steps=1, cache_placement="offload"))
+
+    full, held = evaluate_twice(model, family)
+
+    assert len(report_of(model).reused) == 1
+    assert relative_error(held, full) < ROUNDING
+
+
+@pytest.mark.parametrize("is_split_first", [True, False], ids=["split then batched", "batched then split"])
+def test_branches_are_kept_apart_however_they_are_batched(
+    family: str, is_split_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free memory decides in ComfyUI whether cond and uncond share a call; it may change within a run."""
+    skip_unless_batched(family)
+    model = corrected(family, REPLAY)
+
+    def split() -> None:
+        monkeypatch.setattr(comfy.samplers, "can_concat_cond", lambda one, other: one is other)
+
+    if is_split_first:
+        split()
+    full, held = evaluate_twice(model, family, cfg=3.0, between=monkeypatch.undo if is_split_first else split)
+
+    report = report_of(model)
+    assert [record.outcome for record in report.records] == 2 * [Outcome.COMPUTE] + 2 * [Outcome.HOLD]
+    assert {record.branch for record in report.reused} == {"cond", "uncond"}
+    assert relative_error(held, full) < ROUNDING
+
+
+def test_first_call_of_a_branch_is_computed(family: str) -> None:
+    model = corrected(family, REPLAY)
+
+    evaluate_twice(model, family)
+
+    assert report_of(model).records[0].reason is Reason.NEW_BRANCH
