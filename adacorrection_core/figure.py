@@ -87,6 +87,25 @@ def draw_timeline(
     return canvas.to_tensor()
 
 
+def draw_message(title: str, text: str, width: int = 1024, *, is_dark: bool = True) -> Tensor:
+    """A few words in place of a timeline, where there was no run to draw.
+
+    Args:
+        title: the headline.
+        text: what to say; it is wrapped.
+        width: pixels, at least 320.
+        is_dark: light writing on a dark ground, or the other way round.
+
+    Returns:
+        (H, W, 3) in [0, 1], on the CPU.
+    """
+    theme, width = DARK if is_dark else LIGHT, max(width, NARROWEST)
+    most_lines = len(f"{title} {text}".split())
+    canvas = Canvas(width, math.ceil((4 + 2 * most_lines) * em_of(width)), theme)
+    draw_lines(canvas, [(title, 1.35, theme.alarm), (text, 1.1, theme.text)])
+    return canvas.to_tensor()
+
+
 def arrange(report: RunReport) -> Lanes:
     """The records by branch, each at its place in its step."""
     steps: dict[str, dict[int, list[StepRecord]]] = defaultdict(lambda: defaultdict(list))
@@ -104,7 +123,7 @@ def arrange(report: RunReport) -> Lanes:
 
 def draw_headline(canvas: Canvas, report: RunReport) -> None:
     """What ran, and the numbers a person asks for."""
-    theme, em = canvas.theme, canvas.em
+    theme = canvas.theme
     numbers = f"{report.block_fraction:.0%} of the block executions, hit rate {report.hit_rate:.0%}"
     lines = [
         (f"AdaCorrection {report.config_name}", 1.35, theme.text),
@@ -115,6 +134,12 @@ def draw_headline(canvas: Canvas, report: RunReport) -> None:
         lines.append((f"Nothing was reused: {report.why_nothing()}", 1.0, theme.alarm))
     if not report.is_finished:
         lines.append(("The run did not finish.", 1.0, theme.alarm))
+    draw_lines(canvas, lines)
+
+
+def draw_lines(canvas: Canvas, lines: Iterable[tuple[str, float, Colour]]) -> None:
+    """Paragraphs, each with its size in em and its colour."""
+    em = canvas.em
     for text, size, colour in lines:
         for part in canvas.wrap(text, size):
             canvas.text(1.2 * em, canvas.y + 0.7 * size * em, part, colour, size=size)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from ..adacorrection_core.figure import draw_timeline
+from ..adacorrection_core.config import ConfigError
+from ..adacorrection_core.figure import draw_message, draw_timeline
 from .compat import make_schema
 from .host.session import report_of
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+    from torch import Tensor
 
 
 class AdaCorrectionReport(io.ComfyNode):
@@ -59,11 +61,22 @@ class AdaCorrectionReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, latent: dict[str, Any]) -> io.NodeOutput:
-        report = report_of(model)
-        summary, timeline = report.summary(), draw_timeline(report).unsqueeze(0)
-        show_text(summary, cls.hidden.unique_id if cls.hidden else None)
+        try:
+            report = report_of(model)
+        except ConfigError as problem:
+            # With AdaCorrection bypassed the picture is as good as ever: an error here would lose the run.
+            message = str(problem)
+            return cls.show(message, 0.0, 0.0, draw_message("Nothing to report", message))
+        return cls.show(report.summary(), report.hit_rate, report.seconds, draw_timeline(report))
+
+    @classmethod
+    def show(cls, summary: str, hit_rate: float, seconds: float, picture: Tensor) -> io.NodeOutput:
+        """The outputs, and the same on the node. `picture` is (H, W, 3)."""
+        # A node has room for three lines; the picture says the rest. Full stops, as Nodes 2.0 joins lines.
+        show_text(".\n".join(summary.splitlines()[-3:]), cls.hidden.unique_id if cls.hidden else None)
+        timeline = picture.unsqueeze(0)
         shown = {**ui.PreviewImage(timeline, cls=cls).as_dict(), **ui.PreviewText(summary).as_dict()}
-        return io.NodeOutput(summary, report.hit_rate, report.seconds, timeline, ui=shown)
+        return io.NodeOutput(summary, hit_rate, seconds, timeline, ui=shown)
 
 
 def show_text(text: str, node_id: str | None) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adacorrection_core.canvas import DARK, LIGHT, Canvas, Colour, nice_step, shade
-from adacorrection_core.figure import arrange, draw_timeline
+from adacorrection_core.figure import arrange, draw_message, draw_timeline
 from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
 
 
@@ -62,6 +62,18 @@ def test_charts_stretch_to_a_height() -> None:
 
     assert abs(draw_timeline(a_run(), 512, natural + 200).shape[0] - natural - 200) <= 10
     assert draw_timeline(a_run(), 512, 10).shape[0] == natural
+
+
+@pytest.mark.parametrize("width", [320, 1024])
+def test_message_takes_the_lines_that_it_needs(width: int) -> None:
+    short = draw_message("Nothing to report", "No run.", width)
+    long = draw_message("Nothing to report", "No run has been sampled with this model so far. " * 8, width)
+
+    assert short.shape[1:] == long.shape[1:] == (width, 3)
+    assert short.shape[0] < long.shape[0] < 1024
+    for picture in (short, long):
+        assert has_colour(picture, DARK.alarm) and has_colour(picture, DARK.text)
+        assert has_colour(picture[-1:], DARK.background)  # the canvas was high enough
 
 
 def test_nothing_is_drawn_into_the_right_margin() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def make_prompt(server: Server, seed: int = 1, steps: int = STEPS, is_bypassed: bool = False) -> graph.Prompt:
+def make_prompt(
+    server: Server, seed: int = 1, steps: int = STEPS, bypassed: Collection[str] = ()
+) -> graph.Prompt:
     """The workflow with a seed, and with nodes that tell what comes out of the sockets."""
     workflow = copy.deepcopy(graph.load(WORKFLOW))
     for node in workflow["nodes"]:
-        if is_bypassed and str(node["id"]) in (NODE, REPORT):
+        if str(node["id"]) in bypassed:
             node["mode"] = graph.BYPASSED
     prompt = graph.to_prompt(workflow, server.get("/object_info").json())
     prompt[SAMPLER]["inputs"].update(seed=seed, steps=steps)
@@ -64,7 +66,7 @@ def make_prompt(server: Server, seed: int = 1, steps: int = STEPS, is_bypassed: 
         "class_type": "SaveLatent",
         "inputs": {"samples": [SAMPLER, 0], "filename_prefix": f"{seed}"},
     }
-    if not is_bypassed:
+    if REPORT not in bypassed:
         for name, slot in ((HIT_RATE, 1), (SECONDS, 2)):
             prompt[name] = {"class_type": "PreviewAny", "inputs": {"source": [REPORT, slot]}}
     return prompt
@@ -140,7 +142,7 @@ def test_workflow_draws_and_reports(server: Server) -> None:
     summary = run.outputs[REPORT]["text"][0]
     assert re.search(r"\d\d% of the block executions", summary)
     assert f"{STEPS} steps" in summary
-    assert any(summary in text for text in run.texts)
+    assert any(summary.splitlines()[-1] in text for text in run.texts)
     assert picture(server, run, REPORT).shape[1] == 1024
     assert len(log_lines(server)) == lines_before + 1
     assert "of the block executions" in log_lines(server)[-1]
@@ -186,16 +188,28 @@ def test_bypass_restores_the_plain_latent(server: Server) -> None:
     server.post("/free", {"unload_models": True, "free_memory": True})
     plain = server.run(plain_prompt(server, seed=21))
     accelerated = server.run(make_prompt(server, seed=21))
-    bypassed = server.run(make_prompt(server, seed=21, is_bypassed=True))
+    bypassed = server.run(make_prompt(server, seed=21, bypassed={NODE, REPORT}))
 
-    assert NODE not in make_prompt(server, is_bypassed=True)
+    assert NODE not in make_prompt(server, bypassed={NODE, REPORT})
     assert torch.equal(latent(server, bypassed), latent(server, plain))
     assert not torch.equal(latent(server, accelerated), latent(server, plain))
 
 
+@knows_small_flux
+def test_bypass_leaves_the_report_with_a_message(server: Server) -> None:
+    """The report is still wired; an error in it would lose the picture."""
+    run = server.run(make_prompt(server, seed=22, bypassed={NODE}))
+
+    assert run.ending == "execution_success", run.details
+    assert picture(server, run, SAVE).shape == (256, 256, 3)
+    assert "no AdaCorrection" in run.outputs[REPORT]["text"][0]
+    assert any("no AdaCorrection" in text for text in run.texts)
+    assert (number(run, HIT_RATE), number(run, SECONDS)) == (0.0, 0.0)
+
+
 def plain_prompt(server: Server, seed: int) -> graph.Prompt:
     """The workflow without our node, and with another sampler node, lest the host answer from its cache."""
-    prompt = make_prompt(server, seed, is_bypassed=True)
+    prompt = make_prompt(server, seed, bypassed={NODE, REPORT})
     inputs: dict[str, Any] = prompt[SAMPLER]["inputs"]
     prompt[SAMPLER] = {
         "class_type": "KSamplerAdvanced",
