@@ -69,7 +69,7 @@ def nice_step(at_least: float) -> float:
 
 def em_of(width: int) -> float:
     """Size of the writing in a picture, in pixels; below 11 the font cannot be read."""
-    return max(11.0, width / 64)
+    return max(11.0, width / 54)
 
 
 class Canvas:
