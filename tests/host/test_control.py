@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
+from adacorrection.adacorrection_core.stats import Reason
 
 # Which of the host's lists go to these families' blocks, and the shape of their tokens.
 CONTROLLED = {
@@ -41,7 +42,9 @@ class TinyControl(comfy.controlnet.ControlBase):
             for name, count in CONTROLLED[family]
         }
 
-    def get_control(self, x_noisy: Tensor, *_: Any) -> dict[str, list[Tensor]]:
+    def get_control(self, x_noisy: Tensor, t: Tensor, *_: Any) -> dict[str, list[Tensor]] | None:
+        if t[0] < self.timestep_range[1]:
+            return None
         return {"input": [], "output": []} | {
             name: [tokens.repeat(x_noisy.shape[0], 1, 1) for tokens in residuals]
             for name, residuals in self.residuals.items()
@@ -107,5 +110,11 @@ def test_a_cond_whose_control_ends_in_the_middle(family: str) -> None:
         corrected(family, SOME_HITS), family, steps=12, positive=positive, negative=negative
     )
 
+    without = [r for r in report.records if r.sigma < to_sigma(model_of(family), 0.5)]
+    assert without[0].reason is Reason.NEW_BRANCH
     assert report.hit_rate > 0
     assert relative_error(latent, full) < CLOSE
+
+
+def to_sigma(model: ModelPatcher, percent: float) -> float:
+    return float(model.get_model_object("model_sampling").percent_to_sigma(percent))

@@ -1,5 +1,8 @@
 """A corrected call whose residual is known puts every token where a computed call does."""
 
+import inspect
+
+import comfy.ldm.flux.model
 import comfy.samplers
 import pytest
 from runs import corrected, evaluate_twice, relative_error, skip_unless_batched
@@ -66,6 +69,32 @@ def test_branches_are_kept_apart_however_they_are_batched(
     assert [record.outcome for record in report.records] == 2 * [Outcome.COMPUTE] + 2 * [Outcome.HOLD]
     assert {record.branch for record in report.reused} == {"cond", "uncond"}
     assert relative_error(held, full) < ROUNDING
+
+
+@pytest.mark.parametrize("family", ["flux_dev", "sd3"])
+def test_uncond_of_a_region_is_not_taken_for_its_cond(family: str) -> None:
+    """ComfyUI gives the uuid of a region's cond to the uncond that it makes for the region."""
+    positive, negative = tiny_models.conditionings(family)
+    [[tokens, options]] = positive
+    region = [[tokens.flip(1), options | {"area": (8, 8, 0, 8), "strength": 1.0}]]
+
+    full, held = evaluate_twice(
+        corrected(family, REPLAY), family, cfg=3.0, positive=positive + region, negative=negative
+    )
+
+    assert relative_error(held, full) < ROUNDING
+
+
+def test_reference_pictures_are_not_kept() -> None:
+    """Kontext's tokens behind the latent's own are not read by the head."""
+    if "reference_image_num_tokens" not in inspect.getsource(comfy.ldm.flux.model):
+        pytest.skip(f"ComfyUI {tiny_models.comfyui_version} does not say how many tokens are references")
+    models = [corrected("flux_dev", REPLAY), corrected("flux_kontext", REPLAY)]
+
+    for model, family in zip(models, ("flux_dev", "flux_kontext"), strict=True):
+        evaluate_twice(model, family)
+
+    assert report_of(models[0]).bytes_held == report_of(models[1]).bytes_held > 0
 
 
 def test_first_call_of_a_branch_is_computed(family: str) -> None:
