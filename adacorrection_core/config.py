@@ -57,13 +57,14 @@ class CorrectionConfig:
         max_consecutive: longest stretch of corrected steps in a row.
         start_percent, end_percent: part of the sampling range in which steps may be corrected.
         target_speedup: ask for a fraction of 1 / target_speedup block executions; the tolerance is
-            then steered during the run, and `tolerance` and `max_consecutive` are ignored.
+            then steered during the run, and `tolerance` is ignored.
         mode: "accelerated" (saves time) or "paper" (the published per-layer blend, for study).
-        cache_placement: "device" keeps the anchors where the model computes, "offload" in RAM.
+        cache_placement: "device" keeps the residuals where the model computes, "offload" in RAM.
+        preset: where the setting comes from, for its name.
     """
 
     tolerance: float = 0.01
-    sensitivity: float = 20.0
+    sensitivity: float = 50.0
     spatial_weight: float = 0.5
     probe_blocks: int = 1
     warmup_steps: int = 3
@@ -77,7 +78,7 @@ class CorrectionConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if field.name in BOUNDS:
+            if field.name in BOUNDS and (field.name, getattr(self, field.name)) != ("target_speedup", None):
                 check_bound(field.name, getattr(self, field.name))
         check_choice("mode", self.mode, MODES)
         check_choice("cache_placement", self.cache_placement, PLACEMENTS)
@@ -95,11 +96,13 @@ class CorrectionConfig:
     @property
     def name(self) -> str:
         """One short string that identifies the setting in logs, file names and tables."""
-        if self.mode == "paper":
-            return f"paper-g{self.sensitivity:g}-l{self.spatial_weight:g}"
-        if self.target_speedup is not None:
-            return f"target-{self.target_speedup:g}x"
-        return f"{self.preset}-t{self.tolerance:g}"
+        base = PRESETS.get(self.preset, CorrectionConfig())
+        changed = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name != "preset" and getattr(self, field.name) != getattr(base, field.name)
+        ]
+        return ",".join([self.preset, *changed])
 
     @classmethod
     def from_preset(cls, preset: str, **changes: object) -> CorrectionConfig:
@@ -114,15 +117,14 @@ class CorrectionConfig:
         return replace(PRESETS[key], **changes)  # type: ignore[arg-type]
 
 
-def check_bound(name: str, value: float | None) -> None:
-    """Raise ConfigError where a number is missing, not finite or out of its range."""
-    if value is None:
-        return
+def check_bound(name: str, value: object) -> None:
+    """Raise ConfigError where a value is no finite number or out of its range."""
     bound = BOUNDS[name]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not bound.low <= value <= bound.high:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    if not bound.low <= number <= bound.high:
         raise ConfigError(f"{name} is {value!r}; it must be a number from {bound.low:g} to {bound.high:g}.")
-    if isinstance(bound.step, int) and value != int(value):
+    if isinstance(bound.step, int) and not number.is_integer():
         raise ConfigError(f"{name} is {value!r}; it must be a whole number.")
 
 

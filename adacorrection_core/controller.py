@@ -1,4 +1,4 @@
-"""One call of the model: probe, decide, correct or compute, record. The only file with the algorithm.
+"""One call of the model: probe, decide, correct or compute, record. What is learnt of it is in state.py.
 
 The seam (a host's, or the diffusers adapter) walks the blocks and tells a `ModelCall` of three moments:
 `enter` before the first block, `probe` after the last probe block, and then either `complete` after the
@@ -8,14 +8,13 @@ last block, or `corrected` in its place.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from .anchors import make_anchor
-from .correction import anchor_multipliers, combine, forecast_gains, prior_weight, time_moves
+from .correction import corrected_tokens, forecast_gains, forecast_move, prior_weight, time_moves
 from .drift import gram, relative_drift, sample_tokens
 from .rules import Signals
 from .state import Branch, BranchState, Evaluation, Measurement, RunState
@@ -36,7 +35,6 @@ class ModelCall:
         self.run = run
         self.sigma = sigma
         self.branches = list(branches)
-        self.started = time.perf_counter()
         self.evaluation = Evaluation(-1, 0, math.nan)
         self.records: list[StepRecord] = []
         self.time = math.nan
@@ -54,6 +52,9 @@ class ModelCall:
         self.records = [StepRecord(*place, branch.role) for branch in self.branches]
         self.evaluation.records.extend(self.records)
         self.run.report.records.extend(self.records)
+        self.run.mark(self.records)
+        for state in self.states:
+            state.last_seen = self.evaluation.index
 
     def enter(self, hidden_states: Tensor) -> None:
         """Before the first block.
@@ -142,7 +143,7 @@ class ModelCall:
             return Reason.WARMUP
         if not run.schedule.last_sigma <= sigma <= run.schedule.first_sigma:
             return Reason.OUTSIDE
-        if run.config.target_speedup is None and run.lag > run.config.max_consecutive:
+        if run.lag > run.config.max_consecutive:
             return Reason.MAX_CONSECUTIVE
         return None
 
@@ -166,7 +167,7 @@ class ModelCall:
         prior = prior_weight(drift, self.run.config.sensitivity)
         if self.evaluation.should_compute is None:
             self.evaluation.drift = drift
-            self.evaluation.weight = self.run.posterior.weight(prior) if any(self.gains) else 0.0
+            self.evaluation.weight = self.run.posterior.weight(prior, drift) if any(self.gains) else 0.0
         for record in self.records:
             record.drift, record.weight = drift, self.evaluation.weight
             record.expected_error = self.run.error_model.expected(drift)
@@ -198,7 +199,7 @@ class ModelCall:
         assert self.probed is not None
         weight = self.evaluation.weight
         parts = [
-            combine(state.history.residuals, anchor_multipliers(gains, weight), self.rows(self.probed, i))
+            corrected_tokens(self.rows(self.probed, i), state.history.residuals, gains, weight)
             for i, (state, gains) in enumerate(zip(self.states, self.gains, strict=True))
         ]
         outcome = Outcome.CORRECT if weight > 0 and any(map(any, self.gains)) else Outcome.HOLD
@@ -221,8 +222,9 @@ class ModelCall:
         self.run.unread.append((norms, self.drop_if_not_finite))
         for i, state in enumerate(self.states):
             self.remember(i, state, self.rows(residual, i))
-        report = self.run.report
-        report.bytes_held = max(report.bytes_held, self.run.bytes_held)
+        self.run.note_bytes_held()
+        # The call is kept until its norms are read; the tokens need not be.
+        self.entered = self.probed = self.probe_residual = None
 
     def remember(self, index: int, state: BranchState, residual: Tensor) -> None:
         """Measure and keep one branch of a computed step."""
@@ -241,7 +243,8 @@ class ModelCall:
             truth = anchor.residual_sample
             moved = truth - state.history.newest.residual_sample
             past = state.history.residual_sample_moves()
-            reach = combine(past, self.gains[index]) if self.gains[index] else torch.zeros_like(moved)
+            gains = self.gains[index]
+            reach = forecast_move(past, gains) if gains else torch.zeros_like(moved)
             vectors = [truth, moved, reach]
             self.evaluation.measurements.append(Measurement(self.branches[index].role, vectors))
         state.history.push(anchor)
@@ -262,11 +265,10 @@ class ModelCall:
             blocks_total: blocks of the model.
             reason: why the call was computed, where that was not for the controller to decide.
         """
-        seconds = (time.perf_counter() - self.started) / max(len(self.branches), 1)
 
         def note() -> None:
             for record in self.records:
-                record.blocks_run, record.blocks_total, record.seconds = blocks_run, blocks_total, seconds
+                record.blocks_run, record.blocks_total = blocks_run, blocks_total
                 record.reason = reason or record.reason
 
         def open_and_note(values: list[float]) -> None:

@@ -1,6 +1,6 @@
 """Adaptive correction: a forecast of the deep residual from two witnesses, and how far to trust it.
 
-Anchors are the last full passes, newest first: noise levels t_1 > ..., probe residuals p_i, deep
+Anchors are the last full passes, newest first: noise levels t_1 < t_2 < t_3, probe residuals p_i, deep
 residuals r_i. The forecast is r_1 + a (r_1 - r_2) + b (r_2 - r_3), with (a, b) the ridge least squares
 solution of what both witnesses say about the present:
 
@@ -8,8 +8,9 @@ solution of what both witnesses say about the present:
     noise level  t - t_1  ~  a (t_1 - t_2) + b (t_2 - t_3)
 
 The correction weight w blends it with the cached residual, as the paper's ACM blends cached and fresh
-(arXiv 2602.13357, Eq. 6): r_hat = (1 - w) r_1 + w forecast. Its prior is clip(gamma * S, 0, 1); at each
-full pass the best weight is measured, w* = <r - r_1, f - r_1> / |f - r_1|^2, and steers later steps.
+(arXiv 2602.13357, Eq. 6): r_hat = (1 - w) r_1 + w forecast. Its prior is clip(gamma * S, 0, 1). At each
+full pass the best weight is measured, w* = <r - r_1, f - r_1> / |f - r_1|^2, and how fast it wanes with the
+drift limits the weight of later steps.
 """
 
 from __future__ import annotations
@@ -79,29 +80,40 @@ def solve(matrix: Matrix, right: Sequence[float]) -> list[float]:
     return solution
 
 
-def anchor_multipliers(gains: Sequence[float], weight: float) -> list[float]:
-    """Multipliers of r_1, r_2, ... that make (1 - w) r_1 + w forecast; they sum to 1."""
-    scaled = [weight * gain for gain in gains]
-    padded = [1.0, *scaled, 0.0]
-    # r_i enters movement i with +, movement i - 1 with -; the first one also carries r_1 itself.
-    return [padded[1] + 1.0, *(padded[i + 1] - padded[i] for i in range(1, len(padded) - 1))]
-
-
-def combine(residuals: Sequence[Tensor], multipliers: Sequence[float], base: Tensor | None = None) -> Tensor:
-    """base + sum of multiplier * residual, in a fresh tensor.
+def forecast_move(moves: Sequence[Tensor], gains: Sequence[float]) -> Tensor:
+    """How far the forecast lies from the newest residual: sum of gain * movement.
 
     Args:
-        residuals: (B, N, D) each, newest first.
-        multipliers: one a residual.
-        base: (B, N, D), or None for 0.
+        moves: (B, n, D) past movements of the residual, newest first; at least one.
+        gains: one a movement.
     """
-    if base is None:
-        total = residuals[0] * multipliers[0]
-    else:
-        total = torch.add(base, residuals[0].to(base.device, non_blocking=True), alpha=multipliers[0])
-    for residual, multiplier in zip(residuals[1:], multipliers[1:], strict=False):
-        if multiplier != 0:
-            total.add_(residual.to(total.device, non_blocking=True), alpha=multiplier)
+    total = moves[0] * gains[0]
+    for move, gain in zip(moves[1:], gains[1:], strict=False):
+        total.add_(move, alpha=gain)
+    return total
+
+
+def corrected_tokens(
+    base: Tensor, residuals: Sequence[Tensor], gains: Sequence[float], weight: float
+) -> Tensor:
+    """base + (1 - w) r_1 + w forecast, in a fresh tensor.
+
+    Added up as base + r_1 and then the small movements, so that no partial sum is much larger than the
+    result: in float16 it would overflow, in bfloat16 lose digits.
+
+    Args:
+        base: (B, N, D) tokens behind the probe.
+        residuals: (B, N, D) each, newest first, on any device.
+        gains: one a past movement; none holds the newest residual.
+        weight: correction weight.
+    """
+    near = [residual.to(base.device, non_blocking=True) for residual in residuals[: len(gains) + 1]]
+    total = base + near[0]
+    for gain, now, before in zip(gains, near, near[1:], strict=False):
+        if weight * gain != 0:
+            total.add_(now - before, alpha=weight * gain)
+    if total.dtype == torch.float16:
+        total.clamp_(torch.finfo(total.dtype).min, torch.finfo(total.dtype).max)
     return total
 
 
@@ -112,22 +124,29 @@ def prior_weight(drift: float, sensitivity: float) -> float:
 
 @dataclass
 class WeightPosterior:
-    """Best correction weight as measured at full passes: evidence decays, the prior counts once.
+    """How fast trust in the forecast wanes with the drift, as measured at full passes.
+
+    A full pass measures the best weight w* at the drift S of a whole stretch; the steps to be corrected
+    have drifted less. So what is learnt is not the weight but the slope: w = 1 - distrust * S.
 
     Attributes:
-        agreement: decayed sum of <r - r_1, f - r_1> / |f - r_1|^2, each clipped to [0, 1].
-        evidence: decayed number of measurements.
+        distrust: decayed sum of (1 - w*) / S.
+        evidence: decayed number of measurements; the prior, a full trust, counts as a third of one.
     """
 
-    agreement: float = 0.0
-    evidence: float = 0.0
+    distrust: float = 0.0
+    evidence: float = 1.0 / 3.0
     decay: float = 0.5
 
-    def observe(self, best_weight: float) -> None:
-        """Take in the best weight measured at a full pass."""
-        self.agreement = self.decay * self.agreement + min(max(best_weight, 0.0), 1.0)
-        self.evidence = self.decay * self.evidence + 1.0
+    def observe(self, best_weight: float, drift: float) -> None:
+        """Take in the best weight measured at a full pass, and the drift that was seen then."""
+        if drift <= 0:
+            return
+        waned = 1.0 - min(max(best_weight, 0.0), 1.0)
+        self.distrust = self.decay * self.distrust + waned / drift
+        self.evidence = self.decay * (self.evidence - 1.0 / 3.0) + 4.0 / 3.0
 
-    def weight(self, prior: float) -> float:
-        """Prior and evidence together, in [0, 1]."""
-        return (prior + self.agreement) / (1.0 + self.evidence)
+    def weight(self, prior: float, drift: float) -> float:
+        """Correction weight at a drift: no more than the prior, and no more than what was measured."""
+        trust = 1.0 - self.distrust / self.evidence * drift
+        return min(prior, max(trust, 0.0))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from .blocks import HookedModel, Stage, find_layers
@@ -79,7 +80,10 @@ def adacorrection(
     """
     layers = find_layers(transformer, stages_of(transformer))
     first, last = 1.0 - config.start_percent, 1.0 - config.end_percent
-    schedule = Schedule(tuple(float(s) for s in sigmas), True, first, last)
+    levels = tuple(float(sigma) for sigma in sigmas)
+    # Pipelines in half precision hand the noise level over in it.
+    is_rounded = next(transformer.parameters()).dtype in (torch.float16, torch.bfloat16)
+    schedule = Schedule(levels, True, first, last, config.warmup_steps, is_rounded)
     report = RunReport(config.name, f"{type(transformer).__name__}, {len(layers)} blocks", schedule.num_steps)
     rule = make_rule(schedule) if make_rule else None
     run = RunState(config, schedule, report, cfg=cfg, rule=rule, is_correcting=is_correcting)
@@ -88,16 +92,19 @@ def adacorrection(
     forward, cache_context = transformer.forward, getattr(transformer, "cache_context", None)
 
     def hooked_forward(*args: Any, **kwargs: Any) -> Any:
-        with model.call(kwargs["timestep"], [Branch(name, name) for name in names]):
-            return forward(*args, **kwargs)
+        with model.call(kwargs["timestep"], [Branch(name, name) for name in names]) as walk:
+            output = forward(*args, **kwargs)
+        return output if walk.is_whole else forward(*args, **kwargs)
 
     @contextmanager
     def hooked_context(name: str, **kwargs: Any) -> Iterator[None]:
         assert cache_context is not None
         names[:] = [name]
-        with cache_context(name, **kwargs):
-            yield
-        names[:] = branches
+        try:
+            with cache_context(name, **kwargs):
+                yield
+        finally:
+            names[:] = branches
 
     started = time.perf_counter()
     with instance_attributes(transformer, forward=hooked_forward, cache_context=hooked_context):

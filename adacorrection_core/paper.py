@@ -17,7 +17,6 @@ that saves time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,13 +64,15 @@ def correction_weight(score: Tensor, sensitivity: float) -> Tensor:
 
 
 def blend(cached: Tensor, fresh: Tensor, weight: Tensor) -> Tensor:
-    """(1 - w) * cached + w * fresh.
+    """(1 - w) * cached + w * fresh; the fresh output where that is not finite.
 
     Args:
         cached, fresh: (B, N, D).
         weight: scalar.
     """
-    return torch.lerp(cached, fresh, weight.to(fresh.dtype))
+    blended = torch.lerp(cached, fresh, weight.to(fresh.dtype))
+    # NaN or infinity of a step before would stay in the cache for ever.
+    return torch.where(torch.isfinite(blended).all(), blended, fresh)
 
 
 @dataclass
@@ -87,7 +88,6 @@ class PaperCall:
     run: RunState
     branches: list[Branch]
     records: list[StepRecord]
-    started: float
 
     @classmethod
     def begin(cls, run: RunState, sigma: Tensor | float, branches: Sequence[Branch]) -> PaperCall:
@@ -97,7 +97,8 @@ class PaperCall:
         place = (evaluation.step_index, evaluation.index, level)
         records = [StepRecord(*place, branch.role, reason=Reason.PAPER) for branch in branches]
         run.report.records.extend(records)
-        return cls(run, list(branches), records, time.perf_counter())
+        run.mark(records)
+        return cls(run, list(branches), records)
 
     def layer(self, index: int, hidden_states: Tensor, fresh: Tensor) -> Tensor:
         """Correct the output of one layer.
@@ -130,12 +131,19 @@ class PaperCall:
     def cache(self, branch: int, signature: tuple[object, ...]) -> dict[int, tuple[Tensor, Tensor]]:
         """Layer cache of a branch and stream shape: index -> (input, corrected output) of the step before."""
         key = (self.branches[branch].key, signature)
-        return self.run.branches.setdefault(key, BranchState(signature)).layers
+        state = self.run.branches.setdefault(key, BranchState(signature))
+        state.last_seen = self.evaluation_index
+        return state.layers
+
+    @property
+    def evaluation_index(self) -> int:
+        """Evaluation that the call belongs to."""
+        return self.records[0].evaluation
 
     def close(self, blocks_run: int, blocks_total: int, reason: Reason | None = None) -> None:
         """End of the call, as the seam saw it."""
-        seconds = (time.perf_counter() - self.started) / len(self.branches)
+        self.run.note_bytes_held()
         for record in self.records:
             record.outcome = Outcome.COMPUTE
-            record.blocks_run, record.blocks_total, record.seconds = blocks_run, blocks_total, seconds
+            record.blocks_run, record.blocks_total = blocks_run, blocks_total
             record.reason = reason or record.reason

@@ -51,12 +51,16 @@ class Schedule:
         sigmas: the sampler's levels, one more than steps.
         is_flow: whether sigma is the flow's own scale.
         first_sigma, last_sigma: steps may be corrected between these levels.
+        warmup_steps: first steps that are always computed.
+        is_rounded: whether noise levels come back in half precision, so that the nearest one is meant.
     """
 
     sigmas: tuple[float, ...]
     is_flow: bool = True
     first_sigma: float = math.inf
     last_sigma: float = 0.0
+    warmup_steps: int = 0
+    is_rounded: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -72,12 +76,23 @@ class Schedule:
 
         Samplers also evaluate between levels and a little off them, hence the relative slack.
         """
+        if self.is_rounded and self.num_steps:
+            return min(range(self.num_steps), key=lambda i: abs(self.sigmas[i] - sigma))
         reached = [i for i, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - 1e-6)]
         return reached[-1] if reached else 0
 
     def is_last(self, step_index: int) -> bool:
         """Whether a step is the last one of the run."""
         return step_index >= self.num_steps - 1
+
+    def is_eligible(self, step_index: int) -> bool:
+        """Whether a step may be corrected at all."""
+        is_inside = self.last_sigma <= self.sigmas[step_index] <= self.first_sigma
+        return is_inside and step_index >= self.warmup_steps and not self.is_last(step_index)
+
+    def eligible_from(self, step_index: int) -> list[int]:
+        """The steps from this one on that may be corrected."""
+        return [i for i in range(step_index, self.num_steps) if self.is_eligible(i)]
 
     def step_length(self, step_index: int) -> float:
         """How far the sampler moves in a step, on the flow's scale."""
@@ -86,16 +101,19 @@ class Schedule:
         return abs(self.time(self.sigmas[step_index]) - self.time(self.sigmas[step_index + 1]))
 
     def growth_rates(self, step_index: int, growth: float) -> list[float]:
-        """Weight times expected growth of the error, from a step on to the last but one.
+        """Weight times expected growth of the error, for the steps from this one on that may be corrected.
 
         Args:
             step_index: the step.
             growth: expected error per step of lag there.
         """
-        times = [self.time(sigma) for sigma in self.sigmas]
-        scale = growth / error_growth(times[step_index])
-        steps = range(step_index, self.num_steps - 1)
-        return [self.step_weight(i) * scale * error_growth(times[i]) for i in steps]
+        scale = growth / self.growth_at(step_index)
+        steps = self.eligible_from(step_index)
+        return [self.step_weight(i) * scale * self.growth_at(i) for i in steps]
+
+    def growth_at(self, step_index: int) -> float:
+        """How fast the error of a stretch grows at a step, relative to pure noise."""
+        return error_growth(self.time(self.sigmas[step_index]))
 
     def step_weight(self, step_index: int) -> float:
         """What a relative error in this step adds to the relative error of the picture."""
@@ -134,26 +152,37 @@ class Budget:
     """A given number of computed steps, laid out over the run.
 
     Attributes:
-        computed_steps: steps to compute in all, warm-up and last one included.
-        num_steps: steps of the run.
+        computed_steps: steps to compute in all, those that are always computed included.
+        note: why that is more than was asked for; empty where it is not.
     """
 
     computed_steps: int
-    num_steps: int
+    note: str = ""
 
     @classmethod
-    def for_speedup(cls, speedup: float, num_steps: int, probe_share: float, warmup_steps: int) -> Budget:
+    def for_speedup(
+        cls, speedup: float, schedule: Schedule, probe_share: float, max_consecutive: int
+    ) -> Budget:
         """The budget whose block executions come nearest to 1 / speedup of the full run.
 
         Args:
             speedup: asked for, 1 or more.
-            num_steps: steps of the run.
+            schedule: noise levels of the run.
             probe_share: part of a full pass that a corrected step costs.
-            warmup_steps: first steps that are computed in any case.
+            max_consecutive: longest stretch of corrected steps.
         """
-        wanted = (num_steps / speedup - num_steps * probe_share) / (1.0 - probe_share)
-        least = min(warmup_steps + 1, num_steps)
-        return cls(min(max(round(wanted), least), num_steps), num_steps)
+        steps = schedule.num_steps
+        wanted = round((steps / speedup - steps * probe_share) / (1.0 - probe_share))
+        eligible = len(schedule.eligible_from(0))
+        least = steps - eligible + eligible // (max_consecutive + 1)
+        if wanted >= least:
+            return cls(min(wanted, steps))
+        reachable = steps / (least + (steps - least) * probe_share)
+        return cls(
+            least,
+            f"Asked for {speedup:g}x, but warm-up, last step, the range and the longest stretch "
+            f"leave at most {reachable:.2f}x of {steps} steps.",
+        )
 
     def tolerance(self, rates: Sequence[float], steps_left: float) -> float:
         """The tolerance at which the steps to come would need just the computed steps that are left.

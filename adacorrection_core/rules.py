@@ -1,7 +1,7 @@
 """Decision rules: whether a step is computed, from what the probe shows.
 
-`RiskRule` is AdaCorrection's own. The others are the rules of other caches, each in a few lines, so
-that each can run with and without the correction.
+`RiskRule` is AdaCorrection's own. Rules of other caches are a few lines each, so that each can run with
+and without the correction.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class RiskRule:
         """The tolerance that spends the computed steps that are left."""
         rates = self.schedule.growth_rates(signals.step_index, signals.expected_error / signals.lag)
         steps_computed = self.num_computed / self.evaluations_per_step(signals.step_index)
-        steps_left = budget.computed_steps - steps_computed - 1
+        steps_ahead = self.schedule.num_steps - signals.step_index
+        forced = steps_ahead - len(rates)
+        steps_left = budget.computed_steps - steps_computed - forced
         return budget.tolerance(rates, steps_left)
 
 
@@ -107,39 +109,6 @@ class FirstBlockRule:
     def should_compute(self, signals: Signals) -> bool:
         self.risk = signals.drift
         return signals.drift >= self.tolerance
-
-    def computed(self, step_index: int) -> None:
-        self.risk = 0.0
-
-
-@dataclass
-class AccumulatedDriftRule:
-    """Compute when the drifts of a stretch add up to more than a threshold.
-
-    As TeaCache (arXiv 2411.19108) and DiCache (arXiv 2508.17356) add theirs.
-    """
-
-    tolerance: float
-    risk: float = 0.0
-
-    def should_compute(self, signals: Signals) -> bool:
-        self.risk += signals.drift
-        return self.risk >= self.tolerance
-
-    def computed(self, step_index: int) -> None:
-        self.risk = 0.0
-
-
-@dataclass
-class FixedIntervalRule:
-    """Compute every n-th step, as FORA does (arXiv 2407.01425)."""
-
-    tolerance: float
-    risk: float = 0.0
-
-    def should_compute(self, signals: Signals) -> bool:
-        self.risk = float(signals.lag)
-        return signals.lag >= self.tolerance
 
     def computed(self, step_index: int) -> None:
         self.risk = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from .drift import gram
 from .risk import Budget, ErrorModel, Schedule
 from .rules import RiskRule, Rule
 from .stats import RunReport, StepRecord
+
+STALE_EVALUATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,19 @@ class BranchState:
         signature: shape, dtype and device of the tokens.
         history: the last full passes.
         layers: paper mode's cache, by block index.
+        last_seen: evaluation in which it was last called.
     """
 
     signature: Hashable
     history: AnchorHistory = field(default_factory=AnchorHistory)
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    last_seen: int = 0
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of the anchors and the layer cache."""
+        layers = sum(t.element_size() * t.nelement() for pair in self.layers.values() for t in pair)
+        return self.history.bytes_held + layers
 
 
 @dataclass
@@ -111,6 +122,8 @@ class RunState:
     error_model: ErrorModel = field(default_factory=ErrorModel)
     posterior: WeightPosterior = field(default_factory=WeightPosterior)
     lag: int = 1
+    marked: list[StepRecord] = field(default_factory=list)
+    marked_at: float = 0.0
     unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
 
     @property
@@ -124,9 +137,11 @@ class RunState:
         """The number of computed steps where a speed-up is asked for."""
         if self.config.target_speedup is None:
             return None
-        return Budget.for_speedup(
-            self.config.target_speedup, self.schedule.num_steps, self.probe_share, self.config.warmup_steps
+        budget = Budget.for_speedup(
+            self.config.target_speedup, self.schedule, self.probe_share, self.config.max_consecutive
         )
+        self.report.note = budget.note
+        return budget
 
     def enter_evaluation(self, sigma: float, keys: list[Hashable]) -> Evaluation:
         """The evaluation that a call belongs to: a new one at another sigma, or when a branch comes again."""
@@ -136,8 +151,23 @@ class RunState:
             index = 0 if current is None else current.index + 1
             current = Evaluation(index, self.schedule.step_index(sigma), sigma)
             self.evaluation = current
+            self.drop_stale(index, keys)
         current.seen.update(keys)
         return current
+
+    def drop_stale(self, index: int, keys: list[Hashable]) -> None:
+        """Free the branches not called for a while: guidance that ended, conds that are over."""
+        stale = [key for key, state in self.branches.items() if index - state.last_seen > STALE_EVALUATIONS]
+        for key in stale:
+            if key not in keys:
+                del self.branches[key]
+
+    def mark(self, records: list[StepRecord]) -> None:
+        """The device has come to a call's decision: the time since the last one went into the call before."""
+        now = time.perf_counter()
+        for record in self.marked:
+            record.seconds = (now - self.marked_at) / len(self.marked)
+        self.marked, self.marked_at = records, now
 
     def close_evaluation(self) -> None:
         """Queue what the last evaluation measured; take note of whether it was computed."""
@@ -163,7 +193,7 @@ class RunState:
         error = max(squared / size, 0.0) ** 0.5
         self.error_model.observe(error, evaluation.drift)
         if reach > 0:
-            self.posterior.observe(agreement / reach)
+            self.posterior.observe(agreement / reach, evaluation.drift)
         for record in evaluation.records:
             record.measured_error = error
 
@@ -199,7 +229,9 @@ class RunState:
         waiting, self.unread = self.unread, []
         if not waiting:
             return
-        values: list[float] = torch.cat([tensor.reshape(-1).float() for tensor, _ in waiting]).tolist()
+        device = waiting[-1][0].device
+        flat = [tensor.reshape(-1).to(device, torch.float32) for tensor, _ in waiting]
+        values: list[float] = torch.cat(flat).tolist()
         start = 0
         for tensor, callback in waiting:
             callback(values[start : start + tensor.nelement()])
@@ -209,6 +241,7 @@ class RunState:
         """Read what waits, drop every tensor and hand over the record."""
         self.close_evaluation()
         self.read_waiting()
+        self.mark([])
         self.report.is_finished = True
         self.release()
         return self.report
@@ -221,8 +254,12 @@ class RunState:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of all anchors of all branches."""
-        return sum(branch.history.bytes_held for branch in self.branches.values())
+        """Bytes that all branches hold."""
+        return sum(branch.bytes_held for branch in self.branches.values())
+
+    def note_bytes_held(self) -> None:
+        """Take note of the most bytes held at one time."""
+        self.report.bytes_held = max(self.report.bytes_held, self.bytes_held)
 
 
 def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
@@ -237,6 +274,7 @@ def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
     roles = {measurement.role: measurement.vectors for measurement in measurements}
     if cfg is not None and len(measurements) == 2 and roles.keys() == {"cond", "uncond"}:
         pairs = list(zip(roles["cond"], roles["uncond"], strict=True))
-        if all(cond.shape == uncond.shape for cond, uncond in pairs):
+        if all(cond.shape == uncond.shape and cond.device == uncond.device for cond, uncond in pairs):
             return gram([torch.lerp(uncond, cond, cfg) for cond, uncond in pairs])
-    return torch.stack([gram(measurement.vectors) for measurement in measurements]).sum(dim=0)
+    device = measurements[0].vectors[0].device
+    return torch.stack([gram(m.vectors).to(device) for m in measurements]).sum(dim=0)

@@ -30,7 +30,6 @@ class Reason(str, Enum):
     RISK = "expected error above the tolerance"
     MAX_CONSECUTIVE = "longest stretch reached"
     NOT_FINITE = "NaN or infinity"
-    BRANCH_MISSING = "another branch of the same call could not be corrected"
     NO_HOOK = "the model did not call its first or its last block"
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
     BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
@@ -56,7 +55,7 @@ class StepRecord:
         weight: correction weight.
         blocks_run: transformer blocks run for this branch.
         blocks_total: blocks of the model.
-        seconds: time of the model call, shared among its branches.
+        seconds: time from the call's decision to the next one's, shared among its branches.
     """
 
     step_index: int
@@ -88,6 +87,7 @@ class RunReport:
         seconds: measured time of the whole run.
         bytes_held: most bytes that the anchors held at one time.
         resets: how often a branch started afresh because of NaN or infinity.
+        note: what the artist should know of the setting; empty where there is nothing.
         is_finished: False where the run was interrupted or failed.
     """
 
@@ -98,6 +98,7 @@ class RunReport:
     seconds: float = 0.0
     bytes_held: int = 0
     resets: int = 0
+    note: str = ""
     is_finished: bool = False
 
     @property
@@ -152,6 +153,8 @@ class RunReport:
             f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
             f"cache {self.bytes_held / 2**20:.1f} MB",
         ]
+        if self.note:
+            lines.append(self.note)
         if not self.reused:
             lines.append(f"Nothing was reused: {self.why_nothing()}")
         if self.resets:

@@ -181,23 +181,34 @@ def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig)
     is_flow = any(cls.__name__ == "CONST" for cls in type(model_sampling).__mro__)
     first = float(model_sampling.percent_to_sigma(config.start_percent))
     last = float(model_sampling.percent_to_sigma(config.end_percent))
-    return Schedule(tuple(sigmas.tolist()), is_flow, first, last)
+    return Schedule(tuple(sigmas.tolist()), is_flow, first, last, config.warmup_steps)
+
+
+def patches_in(options: dict[str, Any]) -> frozenset[tuple[Any, ...]]:
+    """Which patches are at work in a call. By their code, since packs make new closures for each call."""
+
+    def code(patch: Any) -> Any:
+        return getattr(patch, "__code__", type(patch))
+
+    replaced = options.get("patches_replace", {}).items()
+    listed = options.get("patches", {}).items()
+    replacements = [(kind, key, code(patch)) for kind, patches in replaced for key, patch in patches.items()]
+    return frozenset([*replacements, *((kind, code(p)) for kind, patches in listed for p in patches)])
 
 
 def branches_of(diffusion_model: nn.Module, x: Tensor, control: Any, options: dict[str, Any]) -> list[Branch]:
     """One branch a conditioning in the call's batch, in order.
 
     A uuid alone does not tell branches apart: area conds hand theirs to the opposite list, passes of other
-    guidance nodes (skip-layer and the like) have the same one with other blocks replaced, and so have the
+    guidance nodes (skip-layer, perturbed attention) have the same one with other patches, and so have the
     windows of a long video.
     """
     window = options.get("context_window")
-    replaced = options.get("patches_replace", {}).get("dit", {})
     place = (
         id(diffusion_model),
         tuple(x.shape[1:]),
         tuple(getattr(window, "index_list", ())),
-        frozenset(replaced),
+        patches_in(options),
         control is not None,
     )
     roles = options.get("cond_or_uncond") or [0]

@@ -35,7 +35,7 @@ def test_out_of_range_is_refused_with_the_range(name, side):
         CorrectionConfig(**{name: value})
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, "0.1", True])
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0.1", True, None])
 def test_what_is_no_finite_number_is_refused(value):
     with pytest.raises(ConfigError, match="tolerance"):
         CorrectionConfig(tolerance=value)
@@ -72,5 +72,13 @@ def test_only_tolerance_zero_is_off():
 
 
 def test_names_tell_settings_apart():
-    configs = [*PRESETS.values(), CorrectionConfig(target_speedup=2), CorrectionConfig(mode="paper")]
+    configs = [
+        *PRESETS.values(),
+        CorrectionConfig(),
+        CorrectionConfig(target_speedup=2),
+        CorrectionConfig(mode="paper"),
+        CorrectionConfig(warmup_steps=5),
+        CorrectionConfig.from_preset("fast", probe_blocks=2),
+    ]
+    assert configs[0].name == "quality"
     assert len({config.name for config in configs}) == len(configs)

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import time
 import weakref
 from unittest.mock import Mock
 
@@ -270,3 +271,28 @@ def test_offloaded_anchors_give_the_same_result():
     _, kept = run_all(ToyModel(), CorrectionConfig(**changes))
     _, offloaded = run_all(ToyModel(), CorrectionConfig(**changes, cache_placement="offload"))
     assert all(torch.equal(a, b) for a, b in zip(kept, offloaded, strict=True))
+
+
+def test_a_branch_that_is_over_is_freed():
+    model, run = ToyModel(), new_run(LOOSE, steps=20)
+    hooked = hook(model, run)
+    for i, sigma in enumerate(run.schedule.sigmas[:-1]):
+        call(model, hooked, sigma, smooth_input(sigma), ("cond",))
+        if i < 4:
+            call(model, hooked, sigma, smooth_input(sigma), ("guidance",))
+        assert len(run.branches) == (2 if i < 9 else 1) or i == 8
+
+
+def test_a_call_keeps_no_tokens_once_it_is_complete():
+    model, run = ToyModel(), new_run(LOOSE)
+    hooked = hook(model, run)
+    with hooked.call(1.0, [Branch("cond", "cond")]) as walk:
+        model(smooth_input(1.0))
+    assert (walk.call.entered, walk.call.probed, walk.call.probe_residual) == (None, None, None)
+
+
+def test_seconds_of_the_calls_add_up_to_no_more_than_the_run():
+    started = time.perf_counter()
+    report, _ = run_all(ToyModel())
+    assert 0 < sum(record.seconds for record in report.records) <= time.perf_counter() - started
+    assert all(record.seconds > 0 for record in report.records)

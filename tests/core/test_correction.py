@@ -6,9 +6,9 @@ import torch
 from adacorrection_core import correction
 from adacorrection_core.correction import (
     WeightPosterior,
-    anchor_multipliers,
-    combine,
+    corrected_tokens,
     forecast_gains,
+    forecast_move,
     prior_weight,
     solve,
     time_moves,
@@ -67,23 +67,33 @@ def test_gains_are_bounded(monkeypatch):
 
 @pytest.mark.parametrize("gains", [[], [0.7], [0.7, -0.2]])
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
-def test_multipliers_blend_cached_and_forecast(gains, weight):
+def test_cached_and_forecast_are_blended(gains, weight):
     torch.manual_seed(0)
-    anchors = [torch.randn(1, 3, 2) for _ in range(len(gains) + 1)]
-    forecast = anchors[0].clone()
-    for gain, now, before in zip(gains, anchors, anchors[1:], strict=False):
-        forecast += gain * (now - before)
-    blended = combine(anchors, anchor_multipliers(gains, weight))
-    torch.testing.assert_close(blended, (1 - weight) * anchors[0] + weight * forecast)
-    assert sum(anchor_multipliers(gains, weight)) == pytest.approx(1.0)
+    base, *residuals = (torch.randn(1, 3, 2) for _ in range(len(gains) + 2))
+    before = [tensor.clone() for tensor in (base, *residuals)]
+    forecast = residuals[0].clone()
+    for gain, now, earlier in zip(gains, residuals, residuals[1:], strict=False):
+        forecast += gain * (now - earlier)
+    corrected = corrected_tokens(base, residuals, gains, weight)
+    torch.testing.assert_close(corrected, base + (1 - weight) * residuals[0] + weight * forecast)
+    assert all(torch.equal(a, b) for a, b in zip(before, (base, *residuals), strict=True))
 
 
-def test_combine_adds_to_the_base_without_writing_into_anything():
-    base, residual = torch.ones(1, 2, 2), torch.full((1, 2, 2), 3.0)
-    result = combine([residual, residual], [2.0, -1.0], base)
-    assert result.tolist() == torch.full((1, 2, 2), 4.0).tolist()
-    assert base.tolist() == torch.ones(1, 2, 2).tolist()
-    assert residual.tolist() == torch.full((1, 2, 2), 3.0).tolist()
+def test_unused_anchors_are_left_alone():
+    base, newest, older = torch.zeros(1, 1, 2), torch.ones(1, 1, 2), torch.full((1, 1, 2), float("nan"))
+    assert torch.equal(corrected_tokens(base, [newest, older], [], 1.0), newest)
+
+
+def test_float16_does_not_overflow_on_the_way():
+    base, newest, older = (torch.full((1, 1, 1), value, dtype=torch.float16) for value in (1e4, 2e4, 1.9e4))
+    assert float(corrected_tokens(base, [newest, older], [3.0], 1.0)) == pytest.approx(3.3e4, rel=2e-3)
+    assert torch.isfinite(corrected_tokens(base * 5, [newest, older], [3.0], 1.0)).all()
+
+
+def test_forecast_move_is_the_weighted_sum_of_the_movements():
+    first, second = torch.ones(1, 2, 2), torch.full((1, 2, 2), 3.0)
+    assert torch.equal(forecast_move([first, second], [2.0, -1.0]), torch.full((1, 2, 2), -1.0))
+    assert torch.equal(first, torch.ones(1, 2, 2))
 
 
 def test_prior_is_the_papers_clip():
@@ -92,18 +102,28 @@ def test_prior_is_the_papers_clip():
     assert prior_weight(0.0, 2.0) == 0.0
 
 
-def test_posterior_moves_from_the_prior_to_what_was_measured():
+def test_without_evidence_the_prior_stands():
+    assert WeightPosterior().weight(0.3, 0.5) == 0.3
+
+
+def test_trust_wanes_with_the_drift_as_measured():
     posterior = WeightPosterior()
-    assert posterior.weight(0.3) == 0.3
-    posterior.observe(1.0)
-    assert posterior.weight(0.0) == pytest.approx(0.5)
+    posterior.observe(0.6, 0.2)  # distrust 0.4 / 0.2 = 2, one measurement against a third of one
+    assert posterior.weight(1.0, 0.1) == pytest.approx(1 - 2 / (4 / 3) * 0.1)
     for _ in range(50):
-        posterior.observe(1.0)
-    assert posterior.weight(0.0) == pytest.approx(2 / 3)  # the evidence of old measurements fades
+        posterior.observe(0.6, 0.2)
+    assert posterior.weight(1.0, 0.1) == pytest.approx(
+        1 - 4 / (2 + 1 / 3) * 0.1
+    )  # old ones fade to a sum of 2
+    assert posterior.weight(0.1, 0.1) == 0.1
+    assert posterior.weight(1.0, 5.0) == 0.0
 
 
-def test_measured_weights_are_clipped():
+def test_measured_weights_are_clipped_and_no_drift_teaches_nothing():
     posterior = WeightPosterior()
-    posterior.observe(-5.0)
-    posterior.observe(7.0)
-    assert 0.0 <= posterior.weight(0.5) <= 1.0
+    posterior.observe(7.0, 0.2)
+    assert posterior.weight(1.0, 0.2) == 1.0
+    posterior.observe(0.0, 0.0)
+    assert posterior.weight(1.0, 0.2) == 1.0
+    posterior.observe(-5.0, 1.0)
+    assert posterior.weight(1.0, 0.5) == pytest.approx(1 - 1 / (1.5 + 1 / 3) * 0.5)

@@ -71,3 +71,12 @@ def test_layers_and_branches_have_caches_of_their_own():
     held = call(run, 0.5, both).layer(0, torch.cat([NOW, NOW]), torch.cat([NOW * 9, NOW * 9]))
     assert torch.equal(held, torch.cat([BEFORE, NOW]))  # weight 0: each branch holds its own
     assert torch.equal(call(run, 0.25, both).layer(1, torch.cat([NOW, NOW]), torch.cat([NOW, NOW]))[:1], NOW)
+
+
+def test_nan_is_forgotten_with_the_step_that_made_it():
+    run = new_run(sensitivity=0.5)
+    call(run, 1.0).layer(0, BEFORE, BEFORE)
+    call(run, 0.9).layer(0, NOW * float("nan"), NOW * float("nan"))
+    assert torch.isfinite(call(run, 0.8).layer(0, NOW, NOW)).all()
+    assert torch.isfinite(call(run, 0.7).layer(0, BEFORE, BEFORE)).all()
+    assert run.bytes_held == 2 * BEFORE.nelement() * 4

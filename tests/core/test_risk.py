@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from adacorrection_core.risk import (
     Budget,
@@ -13,16 +14,14 @@ from adacorrection_core.risk import (
     stretch,
 )
 from adacorrection_core.rules import (
-    AccumulatedDriftRule,
     FirstBlockRule,
-    FixedIntervalRule,
     RiskRule,
     Signals,
 )
 
 
-def linear(steps):
-    return Schedule(tuple(1 - i / steps for i in range(steps + 1)))
+def linear(steps, **changes):
+    return Schedule(tuple(1 - i / steps for i in range(steps + 1)), **changes)
 
 
 def test_flow_time_of_other_models_is_noise_over_the_sum():
@@ -96,14 +95,25 @@ def test_tolerance_zero_computes_even_without_expected_error():
 @pytest.mark.parametrize(("speedup", "steps"), [(1.5, 28), (2.0, 28), (3.0, 28), (2.0, 8), (1.0, 20)])
 def test_budget_comes_near_the_reciprocal(speedup, steps):
     share = 1 / 12
-    budget = Budget.for_speedup(speedup, steps, share, warmup_steps=2)
+    budget = Budget.for_speedup(speedup, linear(steps, warmup_steps=2), share, max_consecutive=8)
+    assert budget.note == ""
     fraction = (budget.computed_steps + (steps - budget.computed_steps) * share) / steps
     assert fraction == pytest.approx(1 / speedup, abs=0.5 / steps)
 
 
-def test_budget_never_asks_for_less_than_warmup_and_last_step():
-    assert Budget.for_speedup(4.0, 8, 0.2, warmup_steps=3).computed_steps == 4
-    assert Budget.for_speedup(4.0, 2, 0.2, warmup_steps=3).computed_steps == 2
+def test_budget_says_what_cannot_be_reached():
+    budget = Budget.for_speedup(4.0, linear(8, warmup_steps=3), 0.2, max_consecutive=8)
+    assert budget.computed_steps == 4  # warm-up and the last step
+    assert "Asked for 4x" in budget.note
+    assert "1.67x of 8 steps" in budget.note  # 8 / (4 + 4 * 0.2)
+    assert Budget.for_speedup(4.0, linear(2, warmup_steps=3), 0.2, 8).computed_steps == 2
+
+
+def test_budget_keeps_to_the_range_and_the_longest_stretch():
+    half = linear(28, warmup_steps=3, first_sigma=0.5)
+    budget = Budget.for_speedup(3.0, half, 1 / 12, max_consecutive=4)
+    assert budget.computed_steps == 15 + 13 // 5  # steps 0 to 13 and the last one; 13 may be corrected
+    assert half.eligible_from(20) == list(range(20, 27))
 
 
 @pytest.mark.parametrize("computed", [5, 8, 14, 20, 27, 28])
@@ -111,7 +121,7 @@ def test_budget_never_asks_for_less_than_warmup_and_last_step():
 def test_budget_is_spent_to_the_step(computed, growth):
     """A controller that follows the rule computes as many steps as asked, at any size of error."""
     steps, warmup = 28, 3
-    rule = RiskRule(linear(steps), 0.0, Budget(computed, steps))
+    rule = RiskRule(linear(steps, warmup_steps=warmup), 0.0, Budget(computed))
     count, lag = 0, 1
     for step in range(steps):
         forced = step < warmup or step == steps - 1
@@ -130,19 +140,16 @@ def test_stretch_inverts_the_growth_of_the_risk():
     assert stretch(1.0, 0.0) > 1e6
 
 
-def test_other_rules_by_hand():
-    first_block = FirstBlockRule(0.15)
-    assert [first_block.should_compute(signals(0, drift=d)) for d in (0.1, 0.14, 0.15)] == [
-        False,
-        False,
-        True,
-    ]
-    accumulated = AccumulatedDriftRule(0.25)
-    assert [accumulated.should_compute(signals(0, drift=0.1)) for _ in range(3)] == [False, False, True]
-    accumulated.computed(0)
-    assert not accumulated.should_compute(signals(0, drift=0.1))
-    interval = FixedIntervalRule(3)
-    assert [interval.should_compute(signals(0, lag=lag)) for lag in (1, 2, 3)] == [False, False, True]
+def test_first_block_rule_by_hand():
+    rule = FirstBlockRule(0.15)
+    assert [rule.should_compute(signals(0, drift=d)) for d in (0.1, 0.14, 0.15)] == [False, False, True]
+
+
+def test_noise_levels_in_half_precision_mean_the_nearest_step():
+    shifted = tuple(3 * s / (1 + 2 * s) for s in linear(20).sigmas)
+    schedule = Schedule(shifted, is_rounded=True)
+    rounded = torch.tensor(shifted[:-1]).bfloat16().tolist()
+    assert [schedule.step_index(sigma) for sigma in rounded] == list(range(20))
 
 
 def test_growth_rates_start_at_what_was_seen_and_fall():
