@@ -125,8 +125,9 @@ def draw_headline(canvas: Canvas, report: RunReport) -> None:
     """What ran, and the numbers a person asks for."""
     theme = canvas.theme
     numbers = f"{report.block_fraction:.0%} of the block executions, hit rate {report.hit_rate:.0%}"
+    setting = report.config_name.replace(",", ", ")  # lines break at spaces, and there may be many changes
     lines = [
-        (f"AdaCorrection {report.config_name}", 1.35, theme.text),
+        (f"AdaCorrection {setting}", 1.35, theme.text),
         (f"{numbers}, {report.seconds:.2f} s", 1.1, theme.text),
         (f"{report.family}, {report.num_steps} steps", 1.0, theme.muted),
     ]

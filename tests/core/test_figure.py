@@ -77,7 +77,9 @@ def test_message_takes_the_lines_that_it_needs(width: int) -> None:
 
 
 def test_nothing_is_drawn_into_the_right_margin() -> None:
-    picture = draw_timeline(a_run(), 512)
+    report = a_run()
+    report.config_name = "custom,tolerance=0.02,sensitivity=5.0,spatial_weight=0.25,warmup_steps=5,mode=paper"
+    picture = draw_timeline(report, 512)
     assert has_colour(picture[:, -4:], DARK.background)
     assert picture[:, -4:].std(dim=(0, 1)).max() == 0
 

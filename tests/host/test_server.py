@@ -87,7 +87,7 @@ def latent(server: Server, run: Run) -> torch.Tensor:
 
 
 def log_lines(server: Server) -> list[str]:
-    return [line for line in server.log().splitlines() if re.search(r"AdaCorrection \w[\w.-]*: ", line)]
+    return [line for line in server.log().splitlines() if re.search(r"AdaCorrection \w[\w.,=-]*: ", line)]
 
 
 def test_pack_loads_without_complaint(server: Server) -> None:
@@ -179,7 +179,7 @@ def test_settings_of_a_choice_reach_the_sampler(server: Server) -> None:
 
     run = server.run(prompt)
 
-    assert "target-1.5x" in run.outputs[REPORT]["text"][0]
+    assert "target_speedup=1.5" in run.outputs[REPORT]["text"][0]
     assert 0 < number(run, HIT_RATE) < 0.5
 
 
