@@ -116,9 +116,10 @@ class Canvas:
 
     def dot(self, x: float, y: float, colour: Colour) -> None:
         """A round mark with a rim that sets it off from lines below it."""
-        place, radius = (x * OVERSAMPLING, y * OVERSAMPLING), self.em * 0.32 * OVERSAMPLING
-        self.shapes.circle(place, radius * 1.35, self.theme.background)
-        self.shapes.circle(place, radius, colour)
+        radius = self.em * 0.32 * OVERSAMPLING
+        for size, fill in ((radius * 1.35, self.theme.background), (radius, colour)):
+            left, top = x * OVERSAMPLING - size, y * OVERSAMPLING - size
+            self.shapes.ellipse((left, top, left + 2 * size, top + 2 * size), fill)
 
     def font(self, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         """Pillow's own font; size in em."""

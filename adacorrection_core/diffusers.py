@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .blocks import HookedModel, Stage, find_layers
+from .blocks import HookedModel
 from .config import ConfigError, CorrectionConfig
 from .risk import Schedule
 from .rules import Rule
+from .stages import Stage, find_layers
 from .state import Branch, RunState
 from .stats import RunReport
 

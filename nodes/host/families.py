@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ...adacorrection_core.blocks import Arguments, Layer, Stage, find_layers
 from ...adacorrection_core.config import ConfigError
+from ...adacorrection_core.stages import Arguments, Layer, Stage, find_layers
 
 
 def flux_reference_tokens(arguments: Arguments) -> int:

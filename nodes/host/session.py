@@ -64,7 +64,7 @@ def report_of(model: ModelPatcher) -> RunReport:
     if not wrappers:
         raise ConfigError(
             "This model has no AdaCorrection. Connect the model output of the AdaCorrection node, "
-            "the same that goes into the sampler; if that node is bypassed, bypass this one as well."
+            "the same that goes into the sampler."
         )
     report: RunReport | None = wrappers[-1].__self__.report
     if report is None:

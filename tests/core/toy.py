@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adacorrection_core.blocks import HookedModel, Stage, find_layers
+from adacorrection_core.blocks import HookedModel
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.risk import Schedule
+from adacorrection_core.stages import Stage, find_layers
 from adacorrection_core.state import Branch, RunState
 from adacorrection_core.stats import RunReport
 
