@@ -20,6 +20,7 @@ GAIN_POWER = 3.0
 # How the error per step of lag falls along a run, for laying out a budget (same place).
 LATE_GROWTH = 0.3
 GROWTH_POWER = 2.0
+UNBOUNDED = 10**9
 BISECTIONS = 24  # the tolerance to a ten-millionth of its range; each costs microseconds a step
 
 
@@ -187,8 +188,8 @@ class Budget:
     def tolerance(self, rates: Sequence[float], steps_left: float) -> float:
         """The tolerance at which the steps to come would need just the computed steps that are left.
 
-        The risk of a stretch of g steps grows as rate * g (g + 1) / 2, so at tolerance T
-        one step in 1 + g(T) is computed, g the stretch that T allows. Solved by bisection.
+        The risk of a stretch of g steps grows as rate * g (g + 1) / 2, so at tolerance T one step in
+        1 + g(T) is computed, g the whole steps that T allows. Solved by bisection.
 
         Args:
             rates: step weight times error per step of lag, of the steps to come but the last one, which
@@ -212,8 +213,9 @@ class Budget:
         return high
 
 
-def stretch(tolerance: float, rate: float) -> float:
+def stretch(tolerance: float, rate: float) -> int:
     """Corrected steps in a row that a tolerance allows when the risk grows as rate * g (g + 1) / 2."""
     if rate <= 0:
-        return 1e9
-    return 0.5 * (math.sqrt(1.0 + 8.0 * tolerance / rate) - 1.0)
+        return UNBOUNDED
+    steps = 0.5 * (math.sqrt(1.0 + 8.0 * tolerance / rate) - 1.0)
+    return min(int(steps + 1e-9), UNBOUNDED)
