@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -223,9 +224,13 @@ class HookedModel:
         self.layers = list(layers)
         self.run = run
         self.trailing_tokens = trailing_tokens
-        self.hooks = BlockHooks(self.layers)
         if len(self.layers) > 1:
             run.probe_share = min(run.config.probe_blocks, len(self.layers) - 1) / len(self.layers)
+
+    @cached_property
+    def hooks(self) -> BlockHooks:
+        """The stand-ins, made when first needed: a cache that is switched off never needs them."""
+        return BlockHooks(self.layers)
 
     @contextmanager
     def call(self, sigma: Tensor | float, branches: Sequence[Branch]) -> Iterator[Walk]:
