@@ -134,7 +134,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
 
 
-# Tolerances measured on the demo model at 28 Euler steps, cfg 3 (bench/RESULTS.md).
+# What they bring on the demo model at 28 Euler steps, cfg 3: bench/RESULTS.md, "Presets".
 PRESETS: dict[str, CorrectionConfig] = {
     "quality": CorrectionConfig(tolerance=0.004, preset="quality"),
     "balanced": CorrectionConfig(tolerance=0.01, preset="balanced"),
