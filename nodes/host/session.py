@@ -100,10 +100,11 @@ class Session:
         run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
         options = guider.model_options.setdefault("transformer_options", {})
-        options[KEY] = RunHandle(run)
+        options[KEY] = handle = RunHandle(run)
         started = time.perf_counter()
         try:
             result = executor(*args, **kwargs)
+            handle.count_plain(self.num_blocks)
             run.finish()
             return result
         finally:
@@ -121,6 +122,9 @@ class Session:
         options = args[5]
         handle: RunHandle | None = options.get(KEY)
         if handle is None:
+            return executor(*args, **kwargs)
+        if self.config.is_off:
+            handle.note_plain(options)
             return executor(*args, **kwargs)
         diffusion_model = unwrapped(executor.class_obj.diffusion_model)
         branches = branches_of(diffusion_model, args[0], args[4], options)
@@ -153,9 +157,23 @@ class RunHandle:
     def __init__(self, run: RunState) -> None:
         self.run = run
         self.models: dict[int, HookedModel | Reason] = {}
+        self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
 
     def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
         return self
+
+    def note_plain(self, options: dict[str, Any]) -> None:
+        """Take note of a call while the cache is switched off; its record is made when the run ends."""
+        roles = options.get("cond_or_uncond") or [0]
+        self.plain.append((options["sigmas"], options.get("uuids") or [None] * len(roles), roles))
+
+    def count_plain(self, num_blocks: int) -> None:
+        """Record the calls that were noted."""
+        for sigmas, uuids, roles in self.plain:
+            branches = [
+                Branch((uuid, role), role_name(role)) for uuid, role in zip(uuids, roles, strict=True)
+            ]
+            ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
 
     def hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
         """The hooks of a model, or why it is left alone. A run may use several: one a device, say."""
@@ -218,8 +236,13 @@ def branches_of(diffusion_model: nn.Module, x: Tensor, control: Any, options: di
     for uuid, role in zip(uuids, roles, strict=True):
         seen[uuid, role] += 1
         key = (*place, uuid, role, seen[uuid, role])
-        branches.append(Branch(key, {0: "cond", 1: "uncond"}.get(role, f"cond {role}")))
+        branches.append(Branch(key, role_name(role)))
     return branches
+
+
+def role_name(role: int) -> str:
+    """What the host's number of a conditioning stands for."""
+    return {0: "cond", 1: "uncond"}.get(role, f"cond {role}")
 
 
 def log_line(report: RunReport) -> str:
