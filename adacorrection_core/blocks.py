@@ -11,19 +11,24 @@ What differs between model families is where the image tokens are; a `Stage` say
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .controller import ModelCall
 from .paper import PaperCall
 from .stages import Arguments, Layer
 from .state import Branch, RunState
 from .stats import Reason
+
+# Blocks can be stood in for by one call at a time: a second thread with the same model waits for its turn.
+TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 
 
 class Walk:
@@ -149,6 +154,18 @@ class Walk:
         self.call.close(blocks_run, len(self.layers), None if self.has_ended else Reason.NO_HOOK)
 
 
+class CountingWalk(Walk):
+    """One model call whose blocks are counted and otherwise left alone."""
+
+    def before(self, index: int, arguments: Arguments) -> None:
+        """Every block runs."""
+
+    def after(self, index: int, result: Any, arguments: Arguments) -> Any:
+        """What the block returned."""
+        self.blocks_run += 1
+        return result
+
+
 class BlockHooks:
     """The stand-ins of one model, the same function objects for a whole run (compiled graphs guard on them).
 
@@ -159,7 +176,9 @@ class BlockHooks:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
         self.walk: Walk | None = None
+        self.thread = 0
         self.originals: list[Callable[..., Any]] = []
+        self.turn = TURNS.setdefault(self.layers[0].block, threading.RLock())
         self.stand_ins = [self.stand_in(i) for i in range(len(self.layers))]
 
     def stand_in(self, index: int) -> Callable[..., Any]:
@@ -170,6 +189,8 @@ class BlockHooks:
         before, after = torch.compiler.disable(self.before), torch.compiler.disable(self.after)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != self.thread:  # somebody else's call of the same model
+                return self.originals[index](*args, **kwargs)
             instead = before(index, (args, kwargs))
             if instead is not None:
                 return instead
@@ -191,19 +212,19 @@ class BlockHooks:
     @contextmanager
     def during(self, walk: Walk) -> Iterator[None]:
         """Stand in for the blocks; afterwards each has the forward that it had before."""
-        own = [{k: v for k, v in layer.block.__dict__.items() if k == "forward"} for layer in self.layers]
-        self.originals = [layer.block.forward for layer in self.layers]
-        self.walk = walk
-        try:
-            for layer, stand_in in zip(self.layers, self.stand_ins, strict=True):
-                layer.block.forward = stand_in
-            yield
-        finally:
-            for layer, before in zip(self.layers, own, strict=True):
-                layer.block.__dict__.pop("forward", None)
-                layer.block.__dict__.update(before)
-            self.walk = None
-            self.originals = []
+        with self.turn:
+            own = [{k: v for k, v in layer.block.__dict__.items() if k == "forward"} for layer in self.layers]
+            self.originals = [layer.block.forward for layer in self.layers]
+            self.walk, self.thread = walk, threading.get_ident()
+            try:
+                for layer, stand_in in zip(self.layers, self.stand_ins, strict=True):
+                    layer.block.forward = stand_in
+                yield
+            finally:
+                for layer, before in zip(self.layers, own, strict=True):
+                    layer.block.__dict__.pop("forward", None)
+                    layer.block.__dict__.update(before)
+                self.walk = None
 
 
 class HookedModel:
@@ -255,6 +276,21 @@ class HookedModel:
         with self.hooks.during(walk):
             yield walk
         walk.close()
+
+    @contextmanager
+    def count(self, sigma: Tensor | float, branches: Sequence[Branch], reason: Reason) -> Iterator[None]:
+        """The length of one model call that is left to the host: its blocks are counted.
+
+        Args:
+            sigma: noise level of the call, a number or a tensor with it in first place.
+            branches: one a conditioning in the batch, in order.
+            reason: why nothing is corrected.
+        """
+        call = ModelCall(self.run, sigma, branches)
+        walk = CountingWalk(self.layers, call, 1)
+        with self.hooks.during(walk):
+            yield
+        call.close(walk.blocks_run, len(self.layers), reason)
 
     def walk(self, call: ModelCall | PaperCall) -> Walk:
         """A call seen from this model's blocks."""

@@ -140,7 +140,7 @@ class RunState:
         budget = Budget.for_speedup(
             self.config.target_speedup, self.schedule, self.probe_share, self.config.max_consecutive
         )
-        self.report.note = budget.note
+        self.report.note = self.report.note or budget.note
         return budget
 
     def enter_evaluation(self, sigma: float, keys: list[Hashable]) -> Evaluation:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from comfy.patcher_extension import WrappersMP
@@ -21,7 +20,9 @@ from ...adacorrection_core.controller import ModelCall
 from ...adacorrection_core.risk import Schedule
 from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
+from .branches import branches_of, role_name
 from .families import Family, family_of, find_family, unwrapped
+from .other_caches import two_caches
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -43,6 +44,12 @@ def apply_correction(model: ModelPatcher, config: CorrectionConfig) -> ModelPatc
     diffusion_model = unwrapped(model.model.diffusion_model)
     family = family_of(diffusion_model)
     session = Session(config, family.describe(diffusion_model), len(family.layers(diffusion_model)))
+    for before in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        logger.warning(
+            "AdaCorrection is in this chain twice: the later setting (%s) replaces the earlier one (%s).",
+            config.name,
+            before.__self__.config.name,
+        )
     patched = model.clone()
     wrappers = (
         (WrappersMP.OUTER_SAMPLE, session.outer_sample),
@@ -100,7 +107,11 @@ class Session:
         run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
         options = guider.model_options.setdefault("transformer_options", {})
-        options[KEY] = handle = RunHandle(run)
+        if not self.config.is_off:
+            report.note = two_caches(guider.model_options)
+        options[KEY] = handle = RunHandle(run, is_yielding=bool(report.note))
+        if handle.is_yielding:
+            logger.warning("AdaCorrection: %s", report.note)
         started = time.perf_counter()
         try:
             result = executor(*args, **kwargs)
@@ -126,11 +137,15 @@ class Session:
         if self.config.is_off:
             handle.note_plain(options)
             return executor(*args, **kwargs)
-        diffusion_model = unwrapped(executor.class_obj.diffusion_model)
-        branches = branches_of(diffusion_model, args[0], args[4], options)
+        model = executor.class_obj
+        diffusion_model = unwrapped(model.diffusion_model)
+        branches = branches_of(model, args[0], args[4], options)
         hooked = handle.hooked(diffusion_model, self.num_blocks)
         if isinstance(hooked, Reason):
             return self.apply_plain(handle.run, hooked, branches, executor, args, kwargs)
+        if handle.is_yielding:
+            with hooked.count(options["sigmas"][:1], branches, Reason.OTHER_CACHE):
+                return executor(*args, **kwargs)
         with hooked.call(options["sigmas"][:1], branches) as walk:
             output = executor(*args, **kwargs)
         # Another pack's replacement may have done without the last block, which hands on the correction.
@@ -152,10 +167,12 @@ class RunHandle:
 
     Args:
         run: state of the run.
+        is_yielding: whether every call is left to another cache.
     """
 
-    def __init__(self, run: RunState) -> None:
+    def __init__(self, run: RunState, is_yielding: bool = False) -> None:
         self.run = run
+        self.is_yielding = is_yielding
         self.models: dict[int, HookedModel | Reason] = {}
         self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
 
@@ -200,49 +217,6 @@ def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig)
     first = float(model_sampling.percent_to_sigma(config.start_percent))
     last = float(model_sampling.percent_to_sigma(config.end_percent))
     return Schedule(tuple(sigmas.tolist()), is_flow, first, last, config.warmup_steps)
-
-
-def patches_in(options: dict[str, Any]) -> frozenset[tuple[Any, ...]]:
-    """Which patches are at work in a call. By their code, since packs make new closures for each call."""
-
-    def code(patch: Any) -> Any:
-        return getattr(patch, "__code__", type(patch))
-
-    replaced = options.get("patches_replace", {}).items()
-    listed = options.get("patches", {}).items()
-    replacements = [(kind, key, code(patch)) for kind, patches in replaced for key, patch in patches.items()]
-    return frozenset([*replacements, *((kind, code(p)) for kind, patches in listed for p in patches)])
-
-
-def branches_of(diffusion_model: nn.Module, x: Tensor, control: Any, options: dict[str, Any]) -> list[Branch]:
-    """One branch a conditioning in the call's batch, in order.
-
-    A uuid alone does not tell branches apart: area conds hand theirs to the opposite list, passes of other
-    guidance nodes (skip-layer, perturbed attention) have the same one with other patches, and so have the
-    windows of a long video.
-    """
-    window = options.get("context_window")
-    place = (
-        id(diffusion_model),
-        tuple(x.shape[1:]),
-        tuple(getattr(window, "index_list", ())),
-        patches_in(options),
-        control is not None,
-    )
-    roles = options.get("cond_or_uncond") or [0]
-    uuids = options.get("uuids") or [None] * len(roles)
-    seen: Counter[tuple[Any, int]] = Counter()
-    branches = []
-    for uuid, role in zip(uuids, roles, strict=True):
-        seen[uuid, role] += 1
-        key = (*place, uuid, role, seen[uuid, role])
-        branches.append(Branch(key, role_name(role)))
-    return branches
-
-
-def role_name(role: int) -> str:
-    """What the host's number of a conditioning stands for."""
-    return {0: "cond", 1: "uncond"}.get(role, f"cond {role}")
 
 
 def log_line(report: RunReport) -> str:
