@@ -267,9 +267,7 @@ class ModelCall:
         """
 
         def note() -> None:
-            for record in self.records:
-                record.blocks_run, record.blocks_total = blocks_run, blocks_total
-                record.reason = reason or record.reason
+            self.run.close_call(self.records, blocks_run, blocks_total, reason)
 
         def open_and_note(values: list[float]) -> None:
             self.open(values[0])

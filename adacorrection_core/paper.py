@@ -145,5 +145,4 @@ class PaperCall:
         self.run.note_bytes_held()
         for record in self.records:
             record.outcome = Outcome.COMPUTE
-            record.blocks_run, record.blocks_total = blocks_run, blocks_total
-            record.reason = reason or record.reason
+        self.run.close_call(self.records, blocks_run, blocks_total, reason)

@@ -15,7 +15,7 @@ from .correction import WeightPosterior
 from .drift import gram
 from .risk import Budget, ErrorModel, Schedule
 from .rules import RiskRule, Rule
-from .stats import RunReport, StepRecord
+from .stats import Reason, RunReport, StepRecord
 
 STALE_EVALUATIONS = 4
 
@@ -108,6 +108,7 @@ class RunState:
         probe_share: part of a full pass that the probe costs, for the budget.
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached residual, as a plain cache does.
+        observer: hears of the records of each model call when it is over.
     """
 
     config: CorrectionConfig
@@ -117,6 +118,7 @@ class RunState:
     probe_share: float = 0.0
     rule: Rule | None = None
     is_correcting: bool = True
+    observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     error_model: ErrorModel = field(default_factory=ErrorModel)
@@ -168,6 +170,16 @@ class RunState:
         for record in self.marked:
             record.seconds = (now - self.marked_at) / len(self.marked)
         self.marked, self.marked_at = records, now
+
+    def close_call(
+        self, records: list[StepRecord], blocks_run: int, blocks_total: int, reason: Reason | None
+    ) -> None:
+        """Note what a model call ran, and why where the seam knows; tell who observes the run."""
+        for record in records:
+            record.blocks_run, record.blocks_total = blocks_run, blocks_total
+            record.reason = reason or record.reason
+        if self.observer is not None:
+            self.observer(records)
 
     def close_evaluation(self) -> None:
         """Queue what the last evaluation measured; take note of whether it was computed."""

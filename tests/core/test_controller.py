@@ -296,3 +296,13 @@ def test_seconds_of_the_calls_add_up_to_no_more_than_the_run():
     report, _ = run_all(ToyModel())
     assert 0 < sum(record.seconds for record in report.records) <= time.perf_counter() - started
     assert all(record.seconds > 0 for record in report.records)
+
+
+def test_an_observer_hears_of_each_call_when_it_is_over():
+    model, heard = ToyModel(), []
+    run = new_run(LOOSE, observer=lambda records: heard.append((len(records), records[0].blocks_run)))
+    hooked = hook(model, run)
+    for sigma in run.schedule.sigmas[:-1]:
+        call(model, hooked, sigma, smooth_input(sigma, batch=2), ("cond", "uncond"))
+    assert heard == [(2, record.blocks_run) for record in run.report.records[::2]]
+    assert {blocks for _, blocks in heard} == {1, 4}

@@ -1,0 +1,61 @@
+"""What is said before a run holds in the run."""
+
+from dataclasses import replace
+
+import pytest
+from toy import ToyModel, call, hook, new_run, smooth_input
+
+from adacorrection_core import CorrectionConfig, Outcome
+from adacorrection_core.outlook import Outlook
+from adacorrection_core.risk import Schedule
+
+LOOSE = CorrectionConfig(tolerance=1.0, max_consecutive=3)
+
+
+def outlook(config: CorrectionConfig, steps: int, probe_share: float = 0.1, **range_: float) -> Outlook:
+    sigmas = tuple(1 - i / steps for i in range(steps + 1))
+    return Outlook(config, Schedule(sigmas, warmup_steps=config.warmup_steps, **range_), probe_share)
+
+
+def test_no_run_corrects_more_than_was_said():
+    model, run = ToyModel(), new_run(LOOSE, steps=20)
+    run.schedule = replace(run.schedule, warmup_steps=LOOSE.warmup_steps)
+    hooked = hook(model, run)
+    said = Outlook(LOOSE, run.schedule, run.probe_share)
+    for sigma in run.schedule.sigmas[:-1]:
+        call(model, hooked, sigma, smooth_input(1.0))  # nothing moves: as much as can be is reused
+    report = run.finish()
+
+    assert len(report.reused) == said.most_corrected
+    assert 1 - report.block_fraction == pytest.approx(said.most_saved)
+    eligible = {record.step_index for record in report.records if record.outcome is not Outcome.COMPUTE}
+    assert eligible <= set(said.eligible)
+
+
+def test_usual_run():
+    line = outlook(CorrectionConfig.from_preset("balanced"), 28).describe()
+    assert line == "Steps 4 to 27 of 28 can be corrected, at most 22: up to 71% of the blocks saved."
+
+
+def test_target_says_how_many_are_computed():
+    assert "About 12 are computed for 2x" in outlook(CorrectionConfig(target_speedup=2.0), 28).describe()
+    assert "leave at most" in outlook(CorrectionConfig(target_speedup=4.0), 12).describe()
+
+
+@pytest.mark.parametrize(
+    ("config", "steps", "probe_share", "range_", "better"),
+    [
+        (CorrectionConfig(warmup_steps=6), 8, 0.1, {}, "lower warmup_steps from 6 to 2"),
+        (CorrectionConfig(), 4, 0.1, {}, "lower warmup_steps from 3 to 1"),
+        (CorrectionConfig(), 28, 0.1, {"first_sigma": 0.1}, "lower start_percent"),
+        (CorrectionConfig(probe_blocks=8), 28, 0.8, {}, "lower probe_blocks"),
+        (CorrectionConfig(warmup_steps=1), 2, 0.1, {}, "12 steps or more"),
+    ],
+)
+def test_little_to_save_comes_with_the_better_option(config, steps, probe_share, range_, better):
+    assert better in outlook(config, steps, probe_share, **range_).describe()
+
+
+def test_modes_that_save_nothing_say_so():
+    assert "exactly as without" in outlook(CorrectionConfig(tolerance=0.0), 28).describe()
+    assert "saves no time" in outlook(CorrectionConfig(mode="paper"), 28).describe()
