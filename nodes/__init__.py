@@ -6,11 +6,15 @@ from comfy_api.latest import ComfyExtension, io
 
 from .apply import AdaCorrection
 from .demo_nodes import AdaCorrectionDemoDecode, AdaCorrectionDemoPrompt
+from .host.events import add_route
 from .report import AdaCorrectionReport
 
 
 class AdaCorrectionExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
+
+    async def on_load(self) -> None:
+        add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [AdaCorrection, AdaCorrectionReport, AdaCorrectionDemoPrompt, AdaCorrectionDemoDecode]

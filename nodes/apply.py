@@ -105,6 +105,7 @@ class AdaCorrection(io.ComfyNode):
                 "speed",
                 "faster",
             ],
+            hidden=[io.Hidden.unique_id],  # the node shows its runs
             inputs=[
                 io.Model.Input("model", tooltip="A diffusion transformer; its architecture is detected."),
                 preset_input(),
@@ -124,7 +125,9 @@ class AdaCorrection(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, preset: dict[str, Any] | None = None, **shared: Any
     ) -> io.NodeOutput:
-        return io.NodeOutput(apply_correction(model, make_config(preset or {"preset": ""}, shared)))
+        config = make_config(preset or {"preset": ""}, shared)
+        node_id = cls.hidden.unique_id if cls.hidden else None
+        return io.NodeOutput(apply_correction(model, config, node_id))
 
 
 def preset_input() -> io.DynamicCombo.Input:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
@@ -10,6 +9,7 @@ from comfy_api.latest import io, ui
 from ..adacorrection_core.config import ConfigError
 from ..adacorrection_core.figure import draw_message, draw_timeline
 from .compat import make_schema
+from .host.events import show_text
 from .host.session import report_of
 
 if TYPE_CHECKING:
@@ -77,11 +77,3 @@ class AdaCorrectionReport(io.ComfyNode):
         timeline = picture.unsqueeze(0)
         shown = {**ui.PreviewImage(timeline, cls=cls).as_dict(), **ui.PreviewText(summary).as_dict()}
         return io.NodeOutput(summary, hit_rate, seconds, timeline, ui=shown)
-
-
-def show_text(text: str, node_id: str | None) -> None:
-    """Text on a node in the browser. Scripts and tests run without a server, and its module is not loaded."""
-    server = getattr(sys.modules.get("server"), "PromptServer", None)
-    instance = getattr(server, "instance", None)
-    if instance is not None and node_id is not None:
-        instance.send_progress_text(text, node_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from comfy.patcher_extension import WrappersMP
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from ...adacorrection_core.blocks import HookedModel
 from ...adacorrection_core.config import ConfigError, CorrectionConfig
 from ...adacorrection_core.controller import ModelCall
+from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.risk import Schedule
 from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
 from .branches import branches_of, role_name
+from .events import LiveRun, show_text
 from .families import Family, family_of, find_family, unwrapped
 from .other_caches import two_caches
 
@@ -31,19 +34,24 @@ KEY = "adacorrection"
 logger = logging.getLogger(__name__)
 
 
-def apply_correction(model: ModelPatcher, config: CorrectionConfig) -> ModelPatcher:
+def apply_correction(
+    model: ModelPatcher, config: CorrectionConfig, node_id: str | None = None
+) -> ModelPatcher:
     """A clone of a model that samples with AdaCorrection; the model itself is left as it is.
 
     Args:
         model: a loaded diffusion transformer of a supported family.
         config: the setting. A correction that the model has already is replaced.
+        node_id: the node in the browser that shows the runs; None where there is none.
 
     Raises:
         ConfigError: an architecture that is not supported.
     """
     diffusion_model = unwrapped(model.model.diffusion_model)
     family = family_of(diffusion_model)
-    session = Session(config, family.describe(diffusion_model), len(family.layers(diffusion_model)))
+    counts = Counter(layer.stage.blocks for layer in family.layers(diffusion_model))
+    session = Session(config, family.describe(diffusion_model), counts, node_id)
+    show_text(f"{session.description}.", node_id)
     for before in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         logger.warning(
             "AdaCorrection is in this chain twice: the later setting (%s) replaces the earlier one (%s).",
@@ -88,14 +96,30 @@ class Session:
     Args:
         config: the setting.
         description: the model's family and blocks, in words.
-        num_blocks: how many blocks it had when it was patched.
+        counts: how many blocks each of its lists had when it was patched, in the order of their run.
+        node_id: the node in the browser that shows the runs; None where there is none.
     """
 
-    def __init__(self, config: CorrectionConfig, description: str, num_blocks: int) -> None:
+    def __init__(
+        self, config: CorrectionConfig, description: str, counts: dict[str, int], node_id: str | None = None
+    ) -> None:
         self.config = config
         self.description = description
-        self.num_blocks = num_blocks
+        self.counts = counts
+        self.node_id = node_id
+        self.num_blocks = sum(counts.values())
         self.report: RunReport | None = None
+        self.live: LiveRun | None = None
+
+    def follow(self, run: RunState) -> None:
+        """Show a run on the node in the browser."""
+        if self.node_id is None:
+            return
+        probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)
+        outlook = Outlook(self.config, run.schedule, probe_blocks / self.num_blocks)
+        groups = [(name.removesuffix("_blocks"), count) for name, count in self.counts.items()]
+        self.live = LiveRun(self.node_id, run.report, groups, probe_blocks, outlook.describe())
+        run.observer = self.live.hear
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """OUTER_SAMPLE wrapper: the length of one sampling run."""
@@ -112,6 +136,7 @@ class Session:
         options[KEY] = handle = RunHandle(run, is_yielding=bool(report.note))
         if handle.is_yielding:
             logger.warning("AdaCorrection: %s", report.note)
+        self.follow(run)
         started = time.perf_counter()
         try:
             result = executor(*args, **kwargs)
@@ -123,6 +148,8 @@ class Session:
             options.pop(KEY, None)
             run.release()
             self.report = report
+            if self.live is not None:
+                self.live.end()
             logger.info("%s", log_line(report))
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:

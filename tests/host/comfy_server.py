@@ -22,6 +22,7 @@ import requests
 from comfy_host import PACK_ROOT
 
 START_LIMIT, RUN_LIMIT = 180.0, 120.0  # seconds
+LIVE_EVENT = "adacorrection.run"
 TEXT_EVENT = 3  # first four bytes of a binary message with text for a node
 
 
@@ -34,12 +35,14 @@ class Run:
         details: that message.
         outputs: what the nodes show, by node id.
         texts: texts sent to nodes in the browser.
+        states: what the live view was sent, whole states of the run.
     """
 
     ending: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,31 @@ class Server:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
-    def run(self, prompt: dict[str, Any], on_step: Callable[[int], None] = lambda step: None) -> Run:
-        """Queue a prompt and wait for its end. `on_step` hears how many sampler steps are done."""
-        return asyncio.run(asyncio.wait_for(self._run(prompt, on_step), RUN_LIMIT))
+    def run(
+        self,
+        prompt: dict[str, Any],
+        on_step: Callable[[int], None] = lambda step: None,
+        workflow: str | None = None,
+    ) -> Run:
+        """Queue a prompt and wait for its end.
 
-    async def _run(self, prompt: dict[str, Any], on_step: Callable[[int], None]) -> Run:
+        Args:
+            prompt: in API form.
+            on_step: hears how many sampler steps are done.
+            workflow: id of the workflow that the prompt comes from, as a page would send it.
+        """
+        return asyncio.run(asyncio.wait_for(self._run(prompt, on_step, workflow), RUN_LIMIT))
+
+    async def _run(self, prompt: dict[str, Any], on_step: Callable[[int], None], workflow: str | None) -> Run:
         client, run = uuid.uuid4().hex, Run()
         async with (
             aiohttp.ClientSession(self.url) as session,
             session.ws_connect(f"/ws?clientId={client}", max_msg_size=0) as socket_,
         ):
-            async with session.post("/prompt", json={"prompt": prompt, "client_id": client}) as answer:
+            content = {"prompt": prompt, "client_id": client}
+            if workflow is not None:
+                content["extra_data"] = {"extra_pnginfo": {"workflow": {"id": workflow}}}
+            async with session.post("/prompt", json=content) as answer:
                 content = await answer.json()
                 assert answer.status == 200, content
             while not run.ending:
@@ -93,6 +110,8 @@ def take(message: aiohttp.WSMessage, prompt_id: str, run: Run, on_step: Callable
         return
     event = json.loads(message.data)
     kind, content = event["type"], event["data"]
+    if kind == LIVE_EVENT:
+        run.states.append(content)
     if content.get("prompt_id") != prompt_id:
         return
     if kind == "progress":

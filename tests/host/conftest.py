@@ -7,10 +7,12 @@ After this, host tests import what they need by plain statements:
     from adacorrection.nodes.host.session import apply_correction
 """
 
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
 import torch
+from comfy_server import Server, running_server
 
 import comfy_host
 
@@ -29,6 +31,13 @@ torch.set_num_threads(1)  # tiny tensors gain nothing from more, and a busy mach
 def pack() -> ModuleType:
     """The loaded pack, as `import adacorrection` gives it."""
     return comfy_host.load_pack()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with the pack in it. Tests share it: what they count, they count from where it stood."""
+    with running_server(comfy_host.find_host(), tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
 
 
 @pytest.fixture(params=tiny_models.FAMILIES)

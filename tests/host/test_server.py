@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import graph
 import numpy as np
 import pytest
 import torch
-from comfy_server import Run, Server, running_server
+from comfy_server import Run, Server
 from comfyui_version import __version__ as comfyui_version
 from PIL import Image
 from safetensors.torch import load_file
@@ -44,12 +44,6 @@ knows_small_flux = pytest.mark.skipif(
     not host_counts_heads(),
     reason=f"ComfyUI {comfyui_version} takes every Flux to have 24 heads",
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(comfy_host.find_host(), tmp_path_factory.mktemp("comfyui")) as running:
-        yield running
 
 
 def make_prompt(
