@@ -1,0 +1,81 @@
+"""What a cache of another project is to the bench, and what the peers' contexts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from torch import nn
+
+from adacorrection_core.diffusers import instance_attributes
+
+Value = float | str
+Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A cache of another project.
+
+    Attributes:
+        name: what it is, and whose.
+        knob: what trades fidelity for speed.
+        values: a sweep of it, slow to fast.
+        context: `context(transformer, num_steps, value)` puts it in charge of one sampling run.
+        note: how it is used, and what is not at the authors' default.
+        needs_guidance: whether it wants cond and uncond in the batch.
+        calibrate: `calibrate(transformer, num_steps, sample)` makes the context, from a run in full.
+    """
+
+    name: str
+    knob: str
+    values: tuple[Value, ...]
+    context: Context
+    note: str
+    needs_guidance: bool = False
+    calibrate: Callable[[nn.Module, int, Callable[[], object]], Context] | None = None
+
+    def prepared(self, transformer: nn.Module, num_steps: int, sample: Callable[[], object]) -> Peer:
+        """This peer, calibrated where it needs that, for a number of steps.
+
+        Args:
+            transformer: the model that will be sampled.
+            num_steps: steps of the sampler, one call of the transformer each.
+            sample: draws one picture; it may be called once.
+        """
+        if self.calibrate is None:
+            return self
+        return replace(self, context=self.calibrate(transformer, num_steps, sample), calibrate=None)
+
+
+@contextmanager
+def restored(transformer: nn.Module) -> Iterator[None]:
+    """Afterwards every module has the attributes that it had before: caches leave hooks and marks behind."""
+    before = [(module, dict(module.__dict__)) for module in transformer.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+
+
+@contextmanager
+def one_cache_context(transformer: nn.Module, num_steps: int) -> Iterator[None]:
+    """Runs each call of the transformer inside diffusers' cache context, as a pipeline does.
+
+    Cond and uncond share a batch, so there is one context; it is told the step and the noise level.
+    """
+    forward, steps = transformer.forward, count()
+
+    def forward_in_context(*args: Any, **kwargs: Any) -> Any:
+        sigma = float(kwargs["timestep"].flatten()[0])
+        place = {"step_index": next(steps), "num_inference_steps": num_steps, "sigma": sigma}
+        with transformer.cache_context("cond_uncond", **place):
+            return forward(*args, **kwargs)
+
+    with instance_attributes(transformer, forward=forward_in_context):
+        yield
