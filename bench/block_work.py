@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adacorrection_core.diffusers import instance_attributes
-
 
 @dataclass
 class BlockWork:
@@ -74,7 +72,10 @@ def counted(model: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[BlockWork
         for i, block in enumerate(blocks):
             for layer in block.modules():
                 if isinstance(layer, nn.Linear):
-                    stack.enter_context(instance_attributes(layer, forward=counting(layer, i)))
+                    own = {key: value for key, value in layer.__dict__.items() if key == "forward"}
+                    layer.forward = counting(layer, i)
+                    stack.callback(layer.__dict__.update, own)
+                    stack.callback(layer.__dict__.pop, "forward")
         handle = model.register_forward_hook(lambda *_: work.end_call())
         stack.callback(handle.remove)
         yield work
