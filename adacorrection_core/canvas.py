@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -154,3 +155,25 @@ class Canvas:
             pen.text(place, text, colour, self.font(size), anchor)
         pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
         return pixels.reshape(picture.height, picture.width, 3).float() / 255
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a key: a mark, drawn into a box, and what it means; length of the mark in em."""
+
+    mark: Callable[[Canvas, Span, Span], None]
+    text: str
+    length: float = 0.9
+
+
+def draw_key(canvas: Canvas, entries: Iterable[Entry], left: float) -> None:
+    """Marks and their meaning from `left` on, in as many rows as it takes."""
+    em, place = canvas.em, left
+    for entry in entries:
+        length = (entry.length + 0.5) * em + canvas.text_width(entry.text)
+        if place > left and place + length > canvas.right:
+            place, canvas.y = left, canvas.y + 1.6 * em
+        entry.mark(canvas, (place, place + entry.length * em), (canvas.y, canvas.y + 1.1 * em))
+        canvas.text(place + (entry.length + 0.5) * em, canvas.y + 0.6 * em, entry.text, canvas.theme.text)
+        place += length + 1.4 * em
+    canvas.y += 1.6 * em

@@ -90,6 +90,7 @@ class RunReport:
         resets: how often a branch started afresh because of NaN or infinity.
         note: what the artist should know of the setting; empty where there is nothing.
         is_finished: False where the run was interrupted or failed.
+        groups: name and number of the model's blocks, in the order in which they run.
     """
 
     config_name: str
@@ -101,6 +102,7 @@ class RunReport:
     resets: int = 0
     note: str = ""
     is_finished: bool = False
+    groups: tuple[tuple[str, int], ...] = ()
 
     @property
     def blocks_run(self) -> int:
@@ -145,11 +147,9 @@ class RunReport:
 
     def summary(self) -> str:
         """A few lines that a person reads in ten seconds."""
-        counts = Counter(record.outcome for record in self.records)
-        done = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
         lines = [
             f"AdaCorrection {self.config_name} on {self.family}",
-            f"{self.num_steps} steps: {done or 'no model call'} (counted by branch)",
+            f"{self.num_steps} steps: {self.done()}",
             f"{self.block_fraction:.0%} of the block executions, hit rate {self.hit_rate:.0%}",
             f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
             f"cache {self.bytes_held / 2**20:.1f} MB",
@@ -163,6 +163,22 @@ class RunReport:
         if not self.is_finished:
             lines.append("The run did not finish.")
         return "\n".join(lines)
+
+    def counts(self) -> tuple[dict[Outcome, int], bool]:
+        """How often each outcome came about, and whether counted by steps: so it is where every branch has
+        one evaluation a step and the counts allow it, else by branch."""
+        counts = Counter(record.outcome for record in self.records)
+        branches = len({record.branch for record in self.records})
+        is_even = len(self.records) == self.num_steps * branches
+        is_by_step = is_even and not any(count % branches for count in counts.values())
+        share = branches if is_by_step and branches else 1
+        return {outcome: counts[outcome] // share for outcome in Outcome}, is_by_step
+
+    def done(self) -> str:
+        """What was done, in words."""
+        counts, is_by_step = self.counts()
+        done = ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
+        return f"{done}{'' if is_by_step else ' (counted by branch)'}" if done else "no model call"
 
     def why_nothing(self) -> str:
         """The reasons why steps were computed, most frequent first."""

@@ -117,8 +117,7 @@ class Session:
             return
         probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)
         outlook = Outlook(self.config, run.schedule, probe_blocks / self.num_blocks)
-        groups = [(name.removesuffix("_blocks"), count) for name, count in self.counts.items()]
-        self.live = LiveRun(self.node_id, run.report, groups, probe_blocks, outlook.describe())
+        self.live = LiveRun(self.node_id, run.report, run.report.groups, probe_blocks, outlook.describe())
         run.observer = self.live.hear
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -127,7 +126,8 @@ class Session:
         schedule = make_schedule(
             args[3], guider.model_patcher.get_model_object("model_sampling"), self.config
         )
-        report = RunReport(self.config.name, self.description, schedule.num_steps)
+        groups = tuple((name.removesuffix("_blocks"), count) for name, count in self.counts.items())
+        report = RunReport(self.config.name, self.description, schedule.num_steps, groups=groups)
         run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
         options = guider.model_options.setdefault("transformer_options", {})

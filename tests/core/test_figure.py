@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from adacorrection_core.canvas import DARK, LIGHT, Canvas, Colour, nice_step, shade
-from adacorrection_core.figure import arrange, draw_message, draw_timeline
+from adacorrection_core.figure import draw_message, draw_timeline
+from adacorrection_core.heat_map import arrange, rows_of
 from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
 
 
@@ -19,7 +20,7 @@ def a_record(
 
 
 def a_report(records: list[StepRecord], num_steps: int = 8, **values: object) -> RunReport:
-    return RunReport("balanced-t0.008", "Flux: 4 double + 8 single blocks", num_steps, records, **values)
+    return RunReport("balanced", "Flux: 4 double + 8 single blocks", num_steps, records, **values)
 
 
 def a_run() -> RunReport:
@@ -109,6 +110,30 @@ def test_evaluations_of_a_step_share_its_width() -> None:
 
     assert [(cell.start, cell.end) for cell in lanes["cond"]] == [(0, 1), (1, 1.5), (1.5, 2)]
     assert [(cell.start, cell.end) for cell in lanes["uncond"]] == [(1, 2)]
+
+
+def test_rows_go_by_the_number_of_blocks() -> None:
+    hit = a_record(1, outcome=Outcome.CORRECT, blocks_run=2)
+    report = a_report([a_record(0, blocks_run=12), hit], groups=(("double", 4), ("single", 8)))
+
+    probe, double, single = rows_of(report)
+
+    assert [row.label for row in (probe, double, single)] == ["", "double 4", "single 8"]
+    heights = [row.bottom - row.top for row in (probe, double, single)]
+    assert heights[1] == pytest.approx(heights[0])  # two blocks each: the probe is of the double ones
+    assert heights[2] == pytest.approx(4 * heights[0])
+
+
+def test_orange_area_is_the_work_done() -> None:
+    """Corrected steps are orange in the share of their blocks that ran."""
+
+    def orange(outcome: Outcome) -> int:
+        first = a_record(0, blocks_run=6, outcome=Outcome.CORRECT, weight=1.0)  # it shows where the probe is
+        others = [a_record(i, blocks_run=6, outcome=outcome, weight=1.0) for i in (1, 2, 3)]
+        picture = draw_timeline(a_report([first, *others], 4, groups=(("blocks", 12),)), 512)
+        return int(((picture[120:] * 255).round() == torch.tensor(DARK.computed)).all(dim=-1).sum())
+
+    assert orange(Outcome.COMPUTE) == pytest.approx(orange(Outcome.CORRECT) * 7 / 4, rel=0.1)
 
 
 def test_report_is_left_as_it_was() -> None:

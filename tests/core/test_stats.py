@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,12 @@ def test_nothing_ran():
     empty = report()
     assert (empty.block_fraction, empty.hit_rate, empty.seconds_saved) == (1.0, 0.0, 0.0)
     assert "never called" in empty.summary()
+
+
+def test_steps_are_counted_once_where_branches_agree():
+    both = [replace(one, branch=branch) for one in mixed().records for branch in ("cond", "uncond")]
+    assert "4 steps: 2 computed, 1 corrected, 1 held\n" in report(*both).summary()
+    assert "4 computed, 1 corrected, 2 held (counted by branch)" in report(*both[:3], *both[4:]).summary()
 
 
 def test_summary_says_why_nothing_was_reused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -180,12 +181,13 @@ def test_patches_samples_and_reports(choice: str) -> None:
 
     (patched,) = AdaCorrection.execute(model, chosen(choice, **own), **SHARED).result
     latent = tiny_models.sample(patched, FAMILY, steps=8, cfg=3.0)
-    summary, hit_rate, seconds, timeline = AdaCorrectionReport.execute(patched, {"samples": latent}).result
+    summary, hit_rate, seconds, timeline, record = AdaCorrectionReport.execute(patched, {}).result
 
     report = report_of(patched)
     assert patched is not model
     assert torch.isfinite(latent).all()
     assert summary == report.summary()
+    assert json.loads(record)["family"] == report.family
     assert (hit_rate, seconds) == (report.hit_rate, report.seconds)
     assert 0 <= hit_rate < 1 and seconds > 0
     assert timeline.ndim == 4 and timeline.shape[-1] == 3
@@ -202,6 +204,14 @@ def test_report_shows_text_and_picture() -> None:
     assert len(shown["images"]) == 1
 
 
+def test_report_draws_as_wide_and_as_light_as_asked() -> None:
+    output = AdaCorrectionReport.execute(tiny_models.load(FAMILY), {}, width=512, theme="light")
+    timeline = output.result[3]
+
+    assert timeline.shape[2] == 512
+    assert timeline[0, 0, 0].tolist() == [1.0, 1.0, 1.0]
+
+
 def test_report_of_a_plain_model_says_what_to_connect() -> None:
     check_that_report_says(tiny_models.load(FAMILY), "Connect the model output of the AdaCorrection node")
 
@@ -214,9 +224,10 @@ def test_report_before_sampling_says_what_to_connect() -> None:
 def check_that_report_says(model: Any, words: str) -> None:
     """It says so and raises nothing: with AdaCorrection bypassed, the rest of the prompt is to go on."""
     output = AdaCorrectionReport.execute(model, {})
-    summary, hit_rate, seconds, timeline = output.result
+    summary, hit_rate, seconds, timeline, record = output.result
 
     assert words in summary
+    assert json.loads(record) == {}
     assert (hit_rate, seconds) == (0.0, 0.0)
     assert timeline.ndim == 4 and timeline.shape[-1] == 3
     assert timeline.std() > 0
