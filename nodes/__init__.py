@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .apply import AdaCorrection
+from .compare import AdaCorrectionCompare
 from .demo_nodes import AdaCorrectionDemoDecode, AdaCorrectionDemoPrompt
 from .host.events import add_route
 from .report import AdaCorrectionReport
@@ -17,4 +18,10 @@ class AdaCorrectionExtension(ComfyExtension):
         add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [AdaCorrection, AdaCorrectionReport, AdaCorrectionDemoPrompt, AdaCorrectionDemoDecode]
+        return [
+            AdaCorrection,
+            AdaCorrectionReport,
+            AdaCorrectionCompare,
+            AdaCorrectionDemoPrompt,
+            AdaCorrectionDemoDecode,
+        ]

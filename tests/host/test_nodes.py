@@ -18,12 +18,19 @@ import tiny_models
 from adacorrection.adacorrection_core import BOUNDS, PRESETS, ConfigError, CorrectionConfig
 from adacorrection.nodes import apply
 from adacorrection.nodes.apply import CHOICES, CUSTOM, DEFAULTS, TARGET, AdaCorrection, make_config
+from adacorrection.nodes.compare import AdaCorrectionCompare
 from adacorrection.nodes.demo_nodes import AdaCorrectionDemoDecode, AdaCorrectionDemoPrompt, prompt_names
 from adacorrection.nodes.host.session import report_of
 from adacorrection.nodes.report import AdaCorrectionReport
 from comfy_host import PACK_ROOT
 
-NODES = [AdaCorrection, AdaCorrectionReport, AdaCorrectionDemoPrompt, AdaCorrectionDemoDecode]
+NODES = [
+    AdaCorrection,
+    AdaCorrectionReport,
+    AdaCorrectionCompare,
+    AdaCorrectionDemoPrompt,
+    AdaCorrectionDemoDecode,
+]
 SHARED = {"start_percent": 0.0, "end_percent": 1.0, "cache_placement": "device"}
 FAMILY = "flux_dev"
 
@@ -109,7 +116,7 @@ def test_every_setting_of_the_config_can_be_reached() -> None:
     assert apply.TOOLTIPS.keys() == settings | {"preset"}
 
 
-@pytest.mark.parametrize("node", [AdaCorrection, AdaCorrectionReport])
+@pytest.mark.parametrize("node", NODES)
 def test_help_page_is_true(node: Node) -> None:
     """Its lists name every input and output, and give the ranges of the core."""
     page = (PACK_ROOT / "web" / "docs" / f"{node.GET_SCHEMA().node_id}.md").read_text()
