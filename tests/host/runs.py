@@ -50,6 +50,53 @@ def relative_error(latent: Tensor, full: Tensor) -> float:
     return float(torch.linalg.vector_norm(latent - full) / torch.linalg.vector_norm(full))
 
 
+def run_node(node: type, **inputs: Any) -> Any:
+    """First output of one of the host's nodes, of the new schema or the old."""
+    if hasattr(node, "execute"):
+        result = node.execute(**inputs)
+        return (getattr(result, "args", None) or result)[0]
+    return getattr(node(), node.FUNCTION)(**inputs)[0]
+
+
+def assert_composes(
+    sample: Callable[[ModelPatcher], Tensor],
+    plain: ModelPatcher,
+    family: str,
+    *,
+    wrong: Tensor | None = None,
+    close: float = CLOSE,
+) -> RunReport:
+    """A workflow gives the host's own picture without correction, and nearly that in fewer blocks with it.
+
+    Args:
+        sample: the workflow, given a model.
+        plain: the model as it comes to the AdaCorrection node.
+        family: of its tiny model.
+        wrong: what comes out where the workflow's effect is lost; the picture must be nearer the right one.
+        close: how far the picture may be from the host's own.
+
+    Returns:
+        the report of the corrected run.
+    """
+    with tiny_models.count_blocks(plain, family) as all_blocks:
+        full = sample(plain)
+    assert torch.equal(sample(apply_correction(plain, ALWAYS_COMPUTED)), full)
+    model = apply_correction(plain, SOME_HITS)
+    with tiny_models.count_blocks(model, family) as executed:
+        latent = sample(model)
+
+    report = report_of(model)
+    assert report.is_finished
+    assert report.hit_rate > 0
+    assert executed.total() < all_blocks.total()
+    error = relative_error(latent, full)
+    assert 0 < error < close
+    if wrong is not None:
+        wrong_error = relative_error(wrong, full)
+        assert error < wrong_error / 2, f"off by {error:.4f}, the wrong one by {wrong_error:.4f}"
+    return report
+
+
 def skip_unless_batched(family: str, cfg: float = 3.0, batch: int = 1) -> None:
     """Leave out what this host's own model cannot do."""
     rows = batch * (2 if cfg != 1 else 1)

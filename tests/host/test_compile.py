@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch._dynamo
 from comfy.model_patcher import ModelPatcher
-from runs import SOME_HITS, corrected, model_of, relative_error, sampled
+from runs import SOME_HITS, corrected, model_of, relative_error, run_node, sampled
 
 import tiny_models
 from adacorrection.nodes.host.session import apply_correction
@@ -19,8 +19,7 @@ SHORT = {
 
 
 def compiled(model: ModelPatcher) -> ModelPatcher:
-    result = compile_nodes.TorchCompileModel.execute(model, "eager")
-    return (getattr(result, "args", None) or result)[0]
+    return run_node(compile_nodes.TorchCompileModel, model=model, backend="eager")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from runs import (
     evaluate_twice,
     model_of,
     relative_error,
+    run_node,
     sampled,
 )
 
@@ -79,10 +80,15 @@ def test_replay_with_replaced_blocks(family: str) -> None:
 
 def with_skipped_layers(model: ModelPatcher, layers: str) -> ModelPatcher:
     """Skip-layer guidance by ComfyUI's own node."""
-    result = comfy_extras.nodes_slg.SkipLayerGuidanceDiT.execute(
-        model, scale=1.0, start_percent=0.0, end_percent=1.0, double_layers=layers, single_layers=""
+    return run_node(
+        comfy_extras.nodes_slg.SkipLayerGuidanceDiT,
+        model=model,
+        scale=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+        double_layers=layers,
+        single_layers="",
     )
-    return (getattr(result, "args", None) or result)[0]
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)

@@ -13,6 +13,7 @@ from runs import (
     corrected,
     model_of,
     relative_error,
+    run_node,
     sampled,
 )
 
@@ -132,9 +133,3 @@ def custom_sample(model: ModelPatcher, family: str) -> torch.Tensor:
     latent = {"samples": tiny_models.empty_latent(family)}
     with torch.inference_mode():
         return run_node(custom.SamplerCustomAdvanced, **nodes, latent_image=latent)["samples"]
-
-
-def run_node(node: type, **inputs: object) -> object:
-    """First output of a node of the new schema."""
-    result = node.execute(**inputs)
-    return (getattr(result, "args", None) or result)[0]

@@ -1,8 +1,8 @@
 """The same model object sampled from several threads at once: each gets what it gets alone, nothing is left.
 
 ComfyUI itself cannot load two models at a time, and takes the model from under a run when another run of it
-ends (docs/host_issues.md). So the runs here load one after the other, wait for each other behind the first model
-call, and again behind the last one.
+ends (docs/host_issues.md). So the runs here load one after the other, wait for each other behind the first
+model call, and again behind the last one.
 """
 
 import sys
@@ -61,7 +61,7 @@ def sample(model: ModelPatcher, family: str, seed: int, meeting: Meeting | None 
 
 @pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
 def test_several_threads(family: str) -> None:
-    """One patched model in two threads, a second patched clone in a third, and the plain model in a fourth."""
+    """One patched model in two threads, another patched clone in a third, the plain model in a fourth."""
     model = corrected(family)
     models = [model, model, corrected(family), model_of(family)]
     alone = [sample(model, family, seed) for seed, model in enumerate(models)]

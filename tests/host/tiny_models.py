@@ -274,10 +274,11 @@ def takes_batches(name: str) -> bool:
     return version >= FAMILIES[name].batches_since
 
 
-def load(name: str, seed: int = 0) -> ModelPatcher:
-    """The tiny model, loaded as UNETLoader loads a checkpoint."""
+def load(name: str, seed: int = 0, dtype: torch.dtype | None = None) -> ModelPatcher:
+    """The tiny model, loaded as UNETLoader loads a checkpoint, with its choice of a dtype for the weights."""
+    model_options = {} if dtype is None else {"dtype": dtype}
     with _detection_told(FAMILIES[name]):
-        model = comfy.sd.load_diffusion_model_state_dict(state_dict(name, seed))
+        model = comfy.sd.load_diffusion_model_state_dict(state_dict(name, seed), model_options=model_options)
     if model is None:
         raise AssertionError(f"ComfyUI {comfyui_version} did not recognise the tiny {name} checkpoint")
     return model
