@@ -1,4 +1,4 @@
-"""Image prompts and other patches of attention and blocks: a corrected step neither loses nor doubles them."""
+"""Image prompts and other patches of attention and blocks: corrected steps neither lose nor double them."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -25,7 +25,8 @@ from adacorrection.nodes.host.session import report_of
 STEPS = 10
 ONCE_A_STEP = ("dpmpp_2m", "euler_ancestral", "uni_pc", "lcm", "res_multistep")
 OTHERS = ("heun", "heunpp2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpm_fast", "dpm_adaptive")
-NOISY = {"lcm", "dpmpp_sde"}  # how much of the picture is made of the sampler's own noise
+STOCHASTIC = ("er_sde", "seeds_2", "sa_solver_pece", "dpmpp_3m_sde", "euler_ancestral_cfg_pp")
+NOISY = {"lcm", "dpmpp_sde", "dpmpp_3m_sde"}  # how much of the picture is made of the sampler's own noise
 
 
 def assert_no_stale_anchor(report: RunReport) -> None:
@@ -40,7 +41,11 @@ def assert_no_stale_anchor(report: RunReport) -> None:
 
 @pytest.mark.parametrize(
     ("family", "sampler"),
-    [("wan21_t2v", "heun"), ("sd3", "dpmpp_2m"), *(("flux_dev", name) for name in ONCE_A_STEP + OTHERS)],
+    [
+        ("wan21_t2v", "heun"),
+        ("sd3", "dpmpp_2m"),
+        *(("flux_dev", name) for name in ONCE_A_STEP + OTHERS + STOCHASTIC),
+    ],
 )
 def test_sampler(family: str, sampler: str) -> None:
     if sampler not in comfy.samplers.SAMPLER_NAMES:

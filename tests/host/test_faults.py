@@ -1,0 +1,228 @@
+"""What goes wrong in mid-run passes through once and leaves nothing; the next run is like a first one."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import comfy_extras.nodes_advanced_samplers as advanced
+import comfy_extras.nodes_custom_sampler as custom
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from runs import ALWAYS_COMPUTED, SOME_HITS, corrected, model_of, run_node
+from test_leftovers import assert_clean, only_new_objects  # noqa: F401  (a fixture for every test here)
+from torch import Tensor
+
+import tiny_models
+from adacorrection.adacorrection_core import controller
+from adacorrection.adacorrection_core.blocks import Walk
+from adacorrection.adacorrection_core.stats import Outcome, Reason
+from adacorrection.nodes.host.session import apply_correction, report_of
+
+FAMILY = "flux_dev"
+STEPS = 7
+
+
+class Boom(RuntimeError):
+    """An error in the middle of a run."""
+
+
+def run(model: ModelPatcher, calls: list[int], at: Callable[[int], None] = lambda step: None) -> Tensor:
+    """A run that takes note of each step and does something behind it."""
+
+    def callback(step: int, *_: object) -> None:
+        calls.append(step)
+        at(step)
+
+    return tiny_models.sample(model, FAMILY, steps=STEPS, callback=callback)
+
+
+@pytest.fixture(scope="module")
+def first_run() -> Tensor:
+    """What a first run of a freshly patched model gives."""
+    return run(corrected(FAMILY), [])
+
+
+def assert_like_new(model: ModelPatcher, first: Tensor) -> None:
+    assert_clean(model, FAMILY)
+    calls: list[int] = []
+    assert torch.equal(run(model, calls), first)
+    assert calls == list(range(STEPS))
+    assert report_of(model).is_finished
+
+
+@pytest.mark.parametrize("kind", ["between calls", "inside a call"])
+def test_interrupt_at_every_step(kind: str, first_run: Tensor) -> None:
+    """ComfyUI asks for the interrupt in each operation of a model, so that the Cancel button ends a call."""
+    model = corrected(FAMILY)
+    interrupted = comfy.model_management.InterruptProcessingException
+    for stop in range(STEPS - 1):
+
+        def at(step: int, stop: int = stop) -> None:
+            if step == stop and kind == "between calls":
+                raise interrupted
+            if step == stop:
+                comfy.model_management.interrupt_current_processing()
+
+        calls: list[int] = []
+        with pytest.raises(interrupted):
+            run(model, calls, at)
+
+        assert calls == list(range(stop + 1))
+        report = report_of(model)
+        assert not report.is_finished
+        assert {r.evaluation for r in report.records if r.blocks_run} == set(range(stop + 1))
+        assert_clean(model, FAMILY)
+    assert_like_new(model, first_run)
+
+
+@pytest.mark.parametrize("place", range(7), ids="block {}".format)
+def test_error_in_every_block(place: int, first_run: Tensor) -> None:
+    """At a computed step, and for the probe at a corrected one too."""
+    model = corrected(FAMILY)
+    block = list(tiny_models.blocks(model, FAMILY).values())[place]
+    is_probe = place == 0
+    for call in (1, 3, 5) if is_probe else (1, 3):
+        done = [0]
+
+        def fail(*_: object, call: int = call, done: list[int] = done) -> None:
+            done[0] += 1
+            if done[0] == call:
+                raise Boom
+
+        handle = block.register_forward_pre_hook(fail)
+        calls: list[int] = []
+        with pytest.raises(Boom):
+            run(model, calls)
+        handle.remove()
+        assert done[0] == call
+        assert not report_of(model).is_finished
+    assert_like_new(model, first_run)
+
+
+@pytest.mark.parametrize("method", ["probe", "corrected", "complete"])
+def test_error_in_our_own_code(method: str, first_run: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even that is not kept from the user, does not make sampling run twice, and is over with the run."""
+    model, done, original = corrected(FAMILY), [0], getattr(controller.ModelCall, method)
+
+    def fail(*args: Any) -> Any:
+        done[0] += 1
+        if done[0] == 2:
+            raise Boom
+        return original(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(Boom):
+        patch.setattr(controller.ModelCall, method, fail)
+        run(model, [])
+    assert done[0] == 2
+    assert_like_new(model, first_run)
+
+
+def test_nan_in_the_output_of_the_model(first_run: Tensor) -> None:
+    """What comes out of the model is the host's to deal with; ours is that no later step reuses any of it."""
+    plain, calls = model_of(FAMILY).clone(), [0]
+
+    def spoil(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        result = executor(*args, **kwargs)
+        return result * math.nan if calls[0] == 4 else result
+
+    plain.add_wrapper_with_key("apply_model", "spoil", spoil)
+    model = apply_correction(plain, SOME_HITS)
+
+    latent = run(model, [])
+
+    report = report_of(model)
+    assert latent.isnan().all()
+    assert report.is_finished
+    assert all(r.outcome is Outcome.COMPUTE for r in report.records if r.step_index >= 4)
+    assert report.resets >= 1
+    calls[0] = 10  # sound from here on
+    assert_like_new(model, first_run)
+
+
+def custom_run(model: ModelPatcher, sampler: object, sigmas: Tensor) -> Tensor:
+    positive, negative = tiny_models.conditionings(FAMILY)
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        return run_node(
+            custom.SamplerCustomAdvanced,
+            noise=run_node(custom.RandomNoise, noise_seed=3),
+            guider=run_node(custom.CFGGuider, model=model, positive=positive, negative=negative, cfg=1.0),
+            sampler=sampler,
+            sigmas=sigmas,
+            latent_image={"samples": tiny_models.empty_latent(FAMILY)},
+        )["samples"]
+
+
+def schedule(steps: int) -> Tensor:
+    node = custom.BasicScheduler
+    return run_node(node, model=model_of(FAMILY), scheduler="simple", steps=steps, denoise=1.0)
+
+
+def test_a_latent_that_grows_in_mid_run(first_run: Tensor) -> None:
+    """SamplerLCMUpscale: each size is a branch of its own."""
+    settings = {"scale_ratio": 2.0, "scale_steps": 3, "upscale_method": "nearest-exact"}
+    sampler = run_node(advanced.SamplerLCMUpscale, **settings)
+    full = custom_run(model_of(FAMILY), sampler, schedule(12))
+    assert full.shape[-1] == 2 * tiny_models.empty_latent(FAMILY).shape[-1]
+    assert torch.equal(custom_run(corrected(FAMILY, ALWAYS_COMPUTED), sampler, schedule(12)), full)
+    model = corrected(FAMILY)
+
+    latent = custom_run(model, sampler, schedule(12))
+
+    report = report_of(model)
+    assert latent.shape == full.shape
+    assert torch.isfinite(latent).all()
+    assert [r.reason for r in report.records[2:4]] == 2 * [Reason.NEW_BRANCH]
+    assert min(r.step_index for r in report.reused) >= 4
+    assert_like_new(model, first_run)
+
+
+def test_a_noise_level_that_only_rises(first_run: Tensor) -> None:
+    """FlipSigmas turns a picture back into noise: there is nothing below to forecast from."""
+    sampler = run_node(custom.KSamplerSelect, sampler_name="euler")
+    sigmas = run_node(custom.FlipSigmas, sigmas=schedule(8))
+    full = custom_run(model_of(FAMILY), sampler, sigmas)
+    model = corrected(FAMILY)
+
+    assert torch.equal(custom_run(model, sampler, sigmas), full)
+
+    report = report_of(model)
+    assert report.hit_rate == 0
+    assert "Nothing was reused" in report.summary()
+    assert report.reasons[Reason.SIGMA_ROSE.value] == 7
+    assert_like_new(model, first_run)
+
+
+def test_a_noise_level_that_rises_once(first_run: Tensor) -> None:
+    """A restart in the middle: what was learnt below is no ground for a forecast above."""
+    sampler = run_node(custom.KSamplerSelect, sampler_name="euler")
+    sigmas = torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0])
+    model = corrected(FAMILY)
+
+    custom_run(model, sampler, sigmas)
+
+    report = report_of(model)
+    assert report.records[6].reason is Reason.SIGMA_ROSE
+    assert [r for r in report.reused if r.evaluation > 6]
+    assert_like_new(model, first_run)
+
+
+def test_sampling_is_not_repeated_for_a_walk_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one repetition there is, of a call whose last block never ran, is not for calls that raised."""
+    model, calls = corrected(FAMILY), [0]
+    monkeypatch.setattr(Walk, "is_whole", property(lambda walk: False))
+
+    def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise Boom
+        return executor(*args, **kwargs)
+
+    model.add_wrapper_with_key("diffusion_model", "count", count)
+    with pytest.raises(Boom):
+        run(model, [])
+    assert calls[0] == 3
