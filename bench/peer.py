@@ -10,8 +10,6 @@ from typing import Any
 
 from torch import nn
 
-from adacorrection_core.diffusers import instance_attributes
-
 Value = float | str
 Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
 
@@ -49,6 +47,19 @@ class Peer:
         if self.calibrate is None:
             return self
         return replace(self, context=self.calibrate(transformer, num_steps, sample), calibrate=None)
+
+
+@contextmanager
+def instance_attributes(module: nn.Module, **attributes: Any) -> Iterator[None]:
+    """Give a module attributes of its own; afterwards it has those that it had before."""
+    before = {name: module.__dict__[name] for name in attributes if name in module.__dict__}
+    module.__dict__.update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            del module.__dict__[name]
+        module.__dict__.update(before)
 
 
 @contextmanager

@@ -21,8 +21,7 @@ from diffusers.hooks import SeaCacheConfig
 from diffusers.utils import logging
 from torch import Tensor, nn
 
-from adacorrection_core.diffusers import instance_attributes
-from bench.peer import Context, Peer, one_cache_context, restored
+from bench.peer import Context, Peer, instance_attributes, one_cache_context, restored
 from demo.flux import pack, unpack
 
 TRAINED_TIMESTEPS = 1000
