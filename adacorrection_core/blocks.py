@@ -166,6 +166,15 @@ class CountingWalk(Walk):
         return result
 
 
+def entry_of(block: nn.Module) -> str:
+    """The attribute that a call of a block goes through: `forward`, or the whole call where that is compiled.
+
+    Standing in before the compiled call leaves its graph whole, and a block that is skipped costs no guard.
+    """
+    is_compiled = getattr(block, "_compiled_call_impl", None) is not None
+    return "_compiled_call_impl" if is_compiled else "forward"
+
+
 class BlockHooks:
     """The stand-ins of one model, the same function objects for a whole run (compiled graphs guard on them).
 
@@ -213,17 +222,22 @@ class BlockHooks:
     def during(self, walk: Walk) -> Iterator[None]:
         """Stand in for the blocks; afterwards each has the forward that it had before."""
         with self.turn:
-            own = [{k: v for k, v in layer.block.__dict__.items() if k == "forward"} for layer in self.layers]
-            self.originals = [layer.block.forward for layer in self.layers]
+            blocks = [layer.block for layer in self.layers]
+            entries = [entry_of(block) for block in blocks]
+            own = [
+                {k: v for k, v in block.__dict__.items() if k == entry}
+                for block, entry in zip(blocks, entries, strict=True)
+            ]
+            self.originals = [getattr(block, entry) for block, entry in zip(blocks, entries, strict=True)]
             self.walk, self.thread = walk, threading.get_ident()
             try:
-                for layer, stand_in in zip(self.layers, self.stand_ins, strict=True):
-                    layer.block.forward = stand_in
+                for block, entry, stand_in in zip(blocks, entries, self.stand_ins, strict=True):
+                    setattr(block, entry, stand_in)
                 yield
             finally:
-                for layer, before in zip(self.layers, own, strict=True):
-                    layer.block.__dict__.pop("forward", None)
-                    layer.block.__dict__.update(before)
+                for block, entry, before in zip(blocks, entries, own, strict=True):
+                    block.__dict__.pop(entry, None)
+                    block.__dict__.update(before)
                 self.walk = None
 
 

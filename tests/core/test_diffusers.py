@@ -117,6 +117,25 @@ def test_half_precision_knows_its_steps(flux):
     assert run.report.block_fraction < 0.6
 
 
+def test_blocks_compiled_one_by_one_stay_whole_graphs(flux):
+    with adacorrection(flux, LOOSE, SIGMAS) as eager:
+        expected = sample(flux, SIGMAS)
+    compiled = make("FluxTransformer2DModel")
+    layers = find_layers(compiled, FAMILIES["FluxTransformer2DModel"].stages)
+    for layer in layers:
+        layer.block.compile(backend="eager", fullgraph=True)
+    own = [layer.block._compiled_call_impl for layer in layers]
+    graphs = []
+    for _ in range(2):
+        with adacorrection(compiled, LOOSE, SIGMAS) as run:
+            corrected = sample(compiled, SIGMAS)
+        assert run.report.block_fraction == eager.report.block_fraction < 0.6
+        assert float((corrected - expected).norm() / expected.norm()) < 1e-5
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] == graphs[1]
+    assert [layer.block._compiled_call_impl for layer in layers] == own
+
+
 def test_a_second_cache_is_refused(flux):
     with adacorrection(flux, LOOSE, SIGMAS):
         with pytest.raises(ValueError, match="already been enabled"):

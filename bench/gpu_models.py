@@ -1,0 +1,173 @@
+"""Transformers at their real sizes with random weights, for timing: training does not change the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel, HunyuanVideoTransformer3DModel, SD3Transformer2DModel
+from torch import Tensor, nn
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model to be timed.
+
+    Attributes:
+        name, task: what it is, and what it draws.
+        transformer: its class.
+        config, tiny_config: arguments at the real size, and those that make it tiny.
+        inputs, tiny_inputs: shapes of the floating-point arguments of a call; the first is the latent.
+        timestep_unit: what it calls pure noise.
+        branches: conditionings in the batch.
+        cfg: guidance that combines them; None where there is one.
+        extra: arguments that are no random tensors, for (inputs, dtype, device).
+    """
+
+    name: str
+    task: str
+    transformer: type[nn.Module]
+    config: dict[str, Any]
+    tiny_config: dict[str, Any]
+    inputs: Shapes
+    tiny_inputs: Shapes
+    timestep_unit: float
+    branches: tuple[str, ...] = ("cond",)
+    cfg: float | None = None
+    extra: Callable[[Shapes], dict[str, Tensor]] = field(default=lambda shapes: {})
+
+    def build(self, device: torch.device, dtype: torch.dtype, is_tiny: bool) -> nn.Module:
+        """The transformer with random weights, made where it will run."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        try:
+            with torch.device(device):
+                torch.manual_seed(0)
+                return self.transformer(**(self.tiny_config if is_tiny else self.config)).eval()
+        finally:
+            torch.set_default_dtype(before)
+
+    def arguments(self, device: torch.device, dtype: torch.dtype, is_tiny: bool) -> dict[str, Tensor]:
+        """Everything of a call but the timestep."""
+        shapes, generator = self.tiny_inputs if is_tiny else self.inputs, torch.Generator().manual_seed(1)
+        drawn = {
+            name: torch.randn(shape, generator=generator).to(device, dtype) for name, shape in shapes.items()
+        }
+        fixed = {name: tensor.to(device) for name, tensor in self.extra(shapes).items()}
+        floating = {name: t.to(dtype) if t.is_floating_point() else t for name, t in fixed.items()}
+        return {**drawn, **floating}
+
+
+def flux_extra(shapes: Shapes) -> dict[str, Tensor]:
+    """Rotary positions of picture and text, and the distilled guidance."""
+    side = round(shapes["hidden_states"][1] ** 0.5)
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    places = torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3).float()
+    words = torch.zeros(shapes["encoder_hidden_states"][1], 3)
+    return {"img_ids": places, "txt_ids": words, "guidance": torch.tensor([3.5])}
+
+
+def hunyuan_extra(shapes: Shapes) -> dict[str, Tensor]:
+    """All words count; the distilled guidance."""
+    mask = torch.ones(shapes["encoder_hidden_states"][:2], dtype=torch.long)
+    return {"encoder_attention_mask": mask, "guidance": torch.tensor([6000.0])}
+
+
+# Sizes as in the models' own config.json on the Hugging Face hub.
+SPECS = [
+    Spec(
+        "FLUX.1-dev",
+        "1024 x 1024",
+        FluxTransformer2DModel,
+        {"guidance_embeds": True},  # the class's own defaults are this model's sizes
+        {
+            "guidance_embeds": True,
+            "num_layers": 2,
+            "num_single_layers": 4,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 24,
+            "pooled_projection_dim": 8,
+            "axes_dims_rope": (4, 6, 6),
+        },
+        {
+            "hidden_states": (1, 4096, 64),
+            "encoder_hidden_states": (1, 512, 4096),
+            "pooled_projections": (1, 768),
+        },
+        {"hidden_states": (1, 64, 64), "encoder_hidden_states": (1, 8, 24), "pooled_projections": (1, 8)},
+        1.0,
+        extra=flux_extra,
+    ),
+    Spec(
+        "SD3.5-large",
+        "1024 x 1024, cond and uncond in one batch",
+        SD3Transformer2DModel,
+        {
+            "sample_size": 128,
+            "num_layers": 38,
+            "num_attention_heads": 38,
+            "caption_projection_dim": 2432,
+            "pos_embed_max_size": 192,
+            "qk_norm": "rms_norm",
+        },
+        {
+            "sample_size": 16,
+            "num_layers": 5,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 24,
+            "caption_projection_dim": 32,
+            "pooled_projection_dim": 8,
+            "pos_embed_max_size": 16,
+            "qk_norm": "rms_norm",
+        },
+        {
+            "hidden_states": (2, 16, 128, 128),
+            "encoder_hidden_states": (2, 333, 4096),
+            "pooled_projections": (2, 2048),
+        },
+        {
+            "hidden_states": (2, 16, 16, 16),
+            "encoder_hidden_states": (2, 8, 24),
+            "pooled_projections": (2, 8),
+        },
+        1000.0,
+        branches=("uncond", "cond"),
+        cfg=3.5,
+    ),
+    Spec(
+        "HunyuanVideo",
+        "480 x 848, 61 frames",
+        HunyuanVideoTransformer3DModel,
+        {},  # the class's own defaults are this model's sizes
+        {
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_attention_heads": 2,
+            "attention_head_dim": 16,
+            "num_layers": 2,
+            "num_single_layers": 4,
+            "num_refiner_layers": 1,
+            "text_embed_dim": 24,
+            "pooled_projection_dim": 8,
+            "rope_axes_dim": (4, 6, 6),
+        },
+        {
+            "hidden_states": (1, 16, 16, 60, 106),
+            "encoder_hidden_states": (1, 256, 4096),
+            "pooled_projections": (1, 768),
+        },
+        {
+            "hidden_states": (1, 4, 3, 8, 8),
+            "encoder_hidden_states": (1, 8, 24),
+            "pooled_projections": (1, 8),
+        },
+        1000.0,
+        extra=hunyuan_extra,
+    ),
+]
