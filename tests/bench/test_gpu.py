@@ -9,7 +9,6 @@ pytest.importorskip("diffusers", reason="bench.gpu builds diffusers' transformer
 
 from bench.gpu import main
 
-
 TINY = ["--tiny", "--steps", "8", "--repeats", "1"]
 
 
