@@ -77,10 +77,9 @@ def gram(vectors: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
     Returns:
         (k, k).
     """
-    rows = torch.stack([vector.reshape(-1) for vector in vectors])
-    if weights is None:
-        return rows @ rows.T
-    weighted = torch.stack([(vector * weights).reshape(-1) for vector in vectors])
+    stacked = torch.stack(list(vectors))
+    rows = stacked.flatten(1)
+    weighted = rows if weights is None else (stacked * weights).flatten(1)
     return weighted @ rows.T
 
 

@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
 @torch.inference_mode()
 def measure_model(spec: Spec, device: torch.device, options: argparse.Namespace) -> list[dict[str, object]]:
     """All builds of a model; it is gone from the device afterwards."""
-    bench = Bench(spec, device, options.tiny, options.steps, options.repeats)
+    bench = Bench(spec, device, torch.bfloat16, options.tiny, options.steps, options.repeats)
     timings = [measured(bench, "as built")]
     print(printed(timings[0]), flush=True)
     if options.backend != "none":

@@ -30,7 +30,7 @@ class Spec:
 
     name: str
     task: str
-    transformer: type[nn.Module]
+    transformer: Callable[..., nn.Module]
     config: dict[str, Any]
     tiny_config: dict[str, Any]
     inputs: Shapes
@@ -62,13 +62,13 @@ class Spec:
         return {**drawn, **floating}
 
 
-def flux_extra(shapes: Shapes) -> dict[str, Tensor]:
-    """Rotary positions of picture and text, and the distilled guidance."""
+def flux_positions(shapes: Shapes) -> dict[str, Tensor]:
+    """Rotary positions of picture and text."""
     side = round(shapes["hidden_states"][1] ** 0.5)
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     places = torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3).float()
     words = torch.zeros(shapes["encoder_hidden_states"][1], 3)
-    return {"img_ids": places, "txt_ids": words, "guidance": torch.tensor([3.5])}
+    return {"img_ids": places, "txt_ids": words}
 
 
 def hunyuan_extra(shapes: Shapes) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ SPECS = [
         },
         {"hidden_states": (1, 64, 64), "encoder_hidden_states": (1, 8, 24), "pooled_projections": (1, 8)},
         1.0,
-        extra=flux_extra,
+        extra=lambda shapes: {**flux_positions(shapes), "guidance": torch.tensor([3.5])},
     ),
     Spec(
         "SD3.5-large",

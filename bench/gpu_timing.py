@@ -93,14 +93,24 @@ class Bench:
 
     Args:
         spec: the model.
-        device, is_tiny: where, and whether at its tiny size.
+        device, dtype, is_tiny: where, in which precision, and whether at its tiny size.
         num_steps, repeats: steps of a run, and runs of which the median counts.
+        clock: seconds; those of the process leave out what others took of a shared machine.
     """
 
-    def __init__(self, spec: Spec, device: torch.device, is_tiny: bool, num_steps: int, repeats: int) -> None:
-        self.spec, self.device, self.repeats = spec, device, repeats
-        self.transformer = spec.build(device, torch.bfloat16, is_tiny)
-        self.arguments = spec.arguments(device, torch.bfloat16, is_tiny)
+    def __init__(
+        self,
+        spec: Spec,
+        device: torch.device,
+        dtype: torch.dtype,
+        is_tiny: bool,
+        num_steps: int,
+        repeats: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.spec, self.device, self.repeats, self.clock = spec, device, repeats, clock
+        self.transformer = spec.build(device, dtype, is_tiny)
+        self.arguments = spec.arguments(device, dtype, is_tiny)
         self.layers = find_layers(self.transformer, family_of(self.transformer).stages)
         self.sigmas = [1.0 - i / num_steps for i in range(num_steps + 1)]
 
@@ -108,7 +118,7 @@ class Bench:
         """The time, once the device has caught up."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return self.clock()
 
     def call(self, latent: Tensor, sigma: float) -> Tensor:
         """One model call."""
@@ -179,22 +189,27 @@ def kinds_of_call(seconds: list[float], report: RunReport) -> dict[bool, list[fl
 
 
 def measured(bench: Bench, build: str) -> Timing:
-    """All numbers of a build."""
-    bench.run()  # warm up: allocator, autotuning, compilation
-    full = statistics.median(s for _ in range(bench.repeats) for s in bench.call_seconds())
-    with bench.probe_alone():
-        bench.run()
-        probe = statistics.median(s for _ in range(bench.repeats) for s in bench.call_seconds())
-    savings = [saving(bench, interval) for interval in INTERVALS]
+    """All numbers of a build. Runs of each kind take turns, since a machine's speed drifts."""
+    bench.correcting_run(INTERVALS[0], bench.call_seconds)  # warm up: allocator, autotuning, compilation
+    full: list[float] = []
+    probe: list[float] = []
     kinds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(bench.repeats):
+        full += bench.call_seconds()
+        with bench.probe_alone():
+            probe += bench.call_seconds()
         seconds, report = bench.correcting_run(INTERVALS[0], bench.call_seconds)
         for kind, values in kinds_of_call(seconds, report).items():
             kinds[kind] += values
-    corrected, computed = statistics.median(kinds[False]), statistics.median(kinds[True])
-    rise = peak_rise(bench) if bench.device.type == "cuda" else None
-    counts = launches(bench) if bench.device.type == "cuda" else {}
-    return Timing(build, full, probe, corrected, computed, savings, report.bytes_held, rise, counts)
+    has_gpu = bench.device.type == "cuda"
+    return Timing(
+        build,
+        *(statistics.median(seconds) for seconds in (full, probe, kinds[False], kinds[True])),
+        savings=[saving(bench, interval) for interval in INTERVALS],
+        bytes_held=report.bytes_held,
+        peak_rise=peak_rise(bench) if has_gpu else None,
+        launches=launches(bench) if has_gpu else {},
+    )
 
 
 def saving(bench: Bench, interval: int) -> Saving:

@@ -18,11 +18,33 @@ from pathlib import Path
 import torch
 
 from adacorrection_core.config import CorrectionConfig
+from bench.gpu_models import Spec, flux_positions
+from bench.gpu_timing import Bench, measured
+from demo.flux import LATENT_CHANNELS, LATENT_SIDE, new_flux
 from demo.methods import Method, adaptive_target, full
 from demo.sampler import DemoModel, Result, Setting, load_model, sample
+from demo.words import MAX_TOKENS, WIDTH
 
 MODEL = Path(__file__).parents[1] / "demo" / "model"
 NUM_STEPS = 28
+# The demo's network with random weights: cond and uncond of one picture.
+DEMO = Spec(
+    "demo",
+    "64 x 64",
+    lambda **config: new_flux(),
+    {},
+    {},
+    {
+        "hidden_states": (2, (LATENT_SIDE // 2) ** 2, 4 * LATENT_CHANNELS),
+        "encoder_hidden_states": (2, MAX_TOKENS, WIDTH),
+        "pooled_projections": (2, WIDTH),
+    },
+    {},
+    1.0,
+    branches=("cond", "uncond"),
+    cfg=3.0,
+    extra=flux_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -66,15 +88,30 @@ def methods() -> list[Method]:
     return [off, idle, *(adaptive_target(speedup) for speedup in (1.5, 2.0, 3.0))]
 
 
+def step_costs(repeats: int) -> str:
+    """What a corrected and a computed step cost on a model of the demo's size, in CPU seconds."""
+    bench = Bench(DEMO, torch.device("cpu"), torch.float32, False, NUM_STEPS, repeats, time.process_time)
+    with torch.inference_mode():
+        timing = measured(bench, "demo")
+    return (
+        f"a step in full {1e3 * timing.full:.1f} ms of CPU, its probe {1e3 * timing.probe:.1f}; "
+        f"corrected: probe {timing.overhead_corrected:+.1%} of a full step; "
+        f"computed with hooks and anchors: {timing.overhead_computed:+.1%}"
+    )
+
+
 def main() -> None:
     """Prints one line a method."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=15, help="pairs of runs a method")
+    parser.add_argument(
+        "--pairs", type=int, default=15, help="pairs of runs a method, or runs a kind of step"
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    print(step_costs(arguments.pairs), flush=True)
     model, setting = load_model(MODEL), Setting(NUM_STEPS)
     timed(model, full(NUM_STEPS), setting)
     print(f"{'method':32} {'blocks':>7} {'wall':>7} {'CPU':>7} {'speed-up':>9}   (ratios to the full run)")
