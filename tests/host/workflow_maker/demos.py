@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import Graph, Node, report
+from .graph import Graph, Node, correction, report
 
 DEMO_MODEL = "tinyflux.safetensors"
 DEMO_PLACE = (
@@ -21,7 +21,7 @@ def demo_parts(
 ) -> tuple[Node, Node, Node, Node]:
     """Loader, corrected model, prompt and empty latent of the demo model."""
     loader = graph.add("UNETLoader", 0, unet_name=DEMO_MODEL)
-    patched = graph.add("AdaCorrection", 1, model=loader, **preset)
+    patched = correction(graph, 1, loader, **preset)
     words = graph.add("AdaCorrectionDemoPrompt", 1, prompt="04_noto_green_cat")
     return loader, patched, words, graph.add("EmptySD3LatentImage", 1, width=128, height=128)
 
@@ -51,11 +51,11 @@ def demo_picture(graph: Graph, column: float, latent: Node) -> Node:
 
 def demo(graph: Graph) -> None:
     """Quick start."""
-    _, patched, words, latent = demo_parts(graph, preset="Balanced")
+    _, patched, words, latent = demo_parts(graph)
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     report(graph, 3, patched, sampled)
     larger = demo_picture(graph, 2, sampled)
-    graph.add("SaveImage", 4.6, images=larger, filename_prefix="adacorrection_demo")
+    graph.add("SaveImage", 4, images=larger, filename_prefix="adacorrection_demo")
     graph.note(
         0,
         f"## AdaCorrection demo\n\n{DEMO_PLACE}\n\n"
@@ -73,8 +73,8 @@ def ab_compare(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     reference, compared = demo_picture(graph, 3, plain), demo_picture(graph, 3, sampled)
     measured = graph.add("AdaCorrectionCompare", 4, width_of_node=560, reference=reference, compared=compared)
-    graph.add("PreviewImage", 5.6, width_of_node=420, images=measured["difference"])
-    report(graph, 5.6, patched, sampled)
+    graph.add("PreviewImage", 5, width_of_node=420, images=measured["difference"])
+    report(graph, 5, patched, sampled)
     graph.note(
         0,
         f"## A/B: with and without\n\n{DEMO_PLACE}\n\nThe upper sampler has the plain model, the lower "
@@ -96,7 +96,7 @@ def target_speedup(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     report(graph, 3, patched, sampled)
     larger = demo_picture(graph, 2, sampled)
-    graph.add("SaveImage", 4.6, images=larger, filename_prefix="adacorrection_target_speedup")
+    graph.add("SaveImage", 4, images=larger, filename_prefix="adacorrection_target_speedup")
     graph.note(
         0,
         f"## A speed to order\n\n{DEMO_PLACE}\n\n"
@@ -117,7 +117,7 @@ def paper_mode(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     reference, compared = demo_picture(graph, 3, plain), demo_picture(graph, 3, sampled)
     graph.add("AdaCorrectionCompare", 4, width_of_node=560, reference=reference, compared=compared)
-    report(graph, 5.6, patched, sampled)
+    report(graph, 5, patched, sampled)
     graph.note(
         0,
         f"## The published algorithm, for study\n\n{DEMO_PLACE}\n\n"

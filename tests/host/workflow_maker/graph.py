@@ -7,6 +7,7 @@ workflow made anew is in step with the host.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ Info = dict[str, dict[str, Any]]
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 OURS, CORE = "adacorrection", "comfy-core"
 NAME_SPACE = "5d0c1c2e-6d4e-4f0a-9a55-ada0c0de"  # ids of our workflows differ in the last four digits
-COLUMN, GAP = 370, 60  # pixels
+WIDTH, GAP = 310, 60  # pixels
 HIGHLIGHT = {"color": "#233", "bgcolor": "#355"}  # LiteGraph's cyan, for the nodes that matter here
 NOTE_COLOURS = {"color": "#432", "bgcolor": "#000"}
 
@@ -80,15 +81,15 @@ class Graph:
     number: int
     nodes: list[Node] = field(default_factory=list)
     links: list[list[Any]] = field(default_factory=list)
-    floors: dict[float, int] = field(default_factory=dict)  # by column
+    columns: list[int] = field(default_factory=list)  # of each node
 
     def add(
         self,
         kind: str,
-        column: float,
+        column: int,
         *,
         models: tuple[Model, ...] = (),
-        width_of_node: int = 310,
+        width_of_node: int = WIDTH,
         **values: Any,
     ) -> Node:
         """A node; `values` are its widgets, and its inputs as Node or Output. Other widgets keep defaults.
@@ -124,10 +125,11 @@ class Graph:
         self.nodes.append(Node(saved, made))
         return self.nodes[-1]
 
-    def note(self, column: float, text: str, width: int = 310) -> None:
+    def note(self, column: int, text: str, width: int = WIDTH) -> None:
         """A note in Markdown."""
-        lines = sum(math.ceil((len(line) + 1) / (width / 7.2)) for line in text.splitlines())
-        saved = self.place("MarkdownNote", column, (width, 50 + 22 * lines)) | {
+        shown = re.sub(r"\]\([^)]+\)", "", text)  # of a link one sees the name
+        lines = sum(math.ceil((len(line) + 1) / (width / 6.5)) for line in shown.splitlines())
+        saved = self.place("MarkdownNote", column, (width, 60 + 15 * lines)) | {
             "inputs": [],
             "outputs": [],
             "properties": {},
@@ -136,14 +138,13 @@ class Graph:
         }
         self.nodes.append(Node(saved, {}))
 
-    def place(self, kind: str, column: float, size: tuple[int, int]) -> dict[str, Any]:
-        """The start of a saved node: in its column, below the ones that are there."""
-        top = self.floors.get(column, 0)
-        self.floors[column] = top + size[1] + GAP
+    def place(self, kind: str, column: int, size: tuple[int, int]) -> dict[str, Any]:
+        """The start of a saved node; `to_workflow` gives it its place in its column."""
+        self.columns.append(column)
         return {
             "id": len(self.nodes) + 1,
             "type": kind,
-            "pos": [round(column * COLUMN), top],
+            "pos": [0, 0],
             "size": list(size),
             "flags": {},
             "order": len(self.nodes),
@@ -163,8 +164,20 @@ class Graph:
         self.nodes[output.node - 1].saved["outputs"][output.slot]["links"].append(link)
         return entry(name, spec[0]) | {"link": link}
 
+    def set_in_columns(self) -> None:
+        """Columns side by side, each as wide as its widest node; nodes one below the other."""
+        left = 0
+        for column in sorted(set(self.columns)):
+            members = [node.saved for node, at in zip(self.nodes, self.columns, strict=True) if at == column]
+            top = 0
+            for saved in members:
+                saved["pos"] = [left, top]
+                top += saved["size"][1] + GAP
+            left += max(saved["size"][0] for saved in members) + GAP
+
     def to_workflow(self) -> dict[str, Any]:
         """What the frontend would save."""
+        self.set_in_columns()
         return {
             "id": f"{NAME_SPACE}{self.number:04x}",
             "revision": 0,
@@ -217,11 +230,17 @@ def extra_height(kind: str) -> int:
         "CLIPTextEncode": 120,
         "AdaCorrectionReport": 620,
         "AdaCorrectionCompare": 420,
-        "AdaCorrection": 60,
+        "AdaCorrection": 330,  # its live view
     }
     return shown.get(kind, 300 if kind in ("SaveImage", "PreviewImage", "SaveVideo") else 0)
 
 
-def report(graph: Graph, column: float, patched: Node, latent: Node | Output) -> Node:
+def correction(graph: Graph, column: int, source: Node | Output, **preset: Any) -> Node:
+    """Our node, with room for its live view."""
+    values = {"preset": "Balanced", **preset}
+    return graph.add("AdaCorrection", column, width_of_node=400, model=source, **values)
+
+
+def report(graph: Graph, column: int, patched: Node, latent: Node | Output) -> Node:
     """The report of a run."""
     return graph.add("AdaCorrectionReport", column, width_of_node=560, model=patched, latent=latent)

@@ -3,7 +3,7 @@ templates give."""
 
 from __future__ import annotations
 
-from .graph import Graph, Model, Node, Output, report
+from .graph import Graph, Model, Node, Output, correction, report
 
 HUB = "https://huggingface.co"
 SEED = 42
@@ -73,7 +73,7 @@ def video(graph: Graph, name: str, latent: Node | Output, vae: Node | Output, fp
 def flux1_dev(graph: Graph) -> None:
     """Guidance is distilled into the model, so that one branch runs."""
     file = model("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
-    patched = graph.add("AdaCorrection", 1, model=unet(graph, file))
+    patched = correction(graph, 1, unet(graph, file))
     clip = graph.add(
         "DualCLIPLoader",
         0,
@@ -113,7 +113,7 @@ def flux2_klein(graph: Graph) -> None:
     """The base model; the distilled one takes four steps and leaves nothing to reuse."""
     file = split("flux2-klein", "diffusion_models", "flux-2-klein-base-4b.safetensors")
     vae_file = split("flux2-dev", "vae", "flux2-vae.safetensors")
-    patched = graph.add("AdaCorrection", 1, model=unet(graph, file))
+    patched = correction(graph, 1, unet(graph, file))
     clip = graph.add("CLIPLoader", 0, models=(QWEN_3,), clip_name=QWEN_3.name, type="flux2")
     vae = graph.add("VAELoader", 0, models=(vae_file,), vae_name=vae_file.name)
     positive, negative = texts(graph, clip, "A lighthouse keeper's cat on a stormy pier, oil painting")
@@ -139,7 +139,7 @@ def sd3_5(graph: Graph) -> None:
     """One checkpoint with text encoders and VAE."""
     file = model("Comfy-Org/stable-diffusion-3.5-fp8", "sd3.5_large_fp8_scaled.safetensors", "checkpoints")
     loader = graph.add("CheckpointLoaderSimple", 0, models=(file,), ckpt_name=file.name)
-    patched = graph.add("AdaCorrection", 1, model=loader["MODEL"])
+    patched = correction(graph, 1, loader["MODEL"])
     positive, negative = texts(
         graph, loader["CLIP"], "A glass greenhouse on a cliff above the sea, ferns inside, golden hour"
     )
@@ -154,7 +154,7 @@ def qwen_image(graph: Graph) -> None:
     file = split("Qwen-Image_ComfyUI", "diffusion_models", "qwen_image_fp8_e4m3fn.safetensors")
     vae_file = split("Qwen-Image_ComfyUI", "vae", "qwen_image_vae.safetensors")
     shifted = graph.add("ModelSamplingAuraFlow", 0, model=unet(graph, file), shift=3.1)
-    patched = graph.add("AdaCorrection", 1, model=shifted)
+    patched = correction(graph, 1, shifted)
     clip = graph.add("CLIPLoader", 0, models=(QWEN_VL,), clip_name=QWEN_VL.name, type="qwen_image")
     vae = graph.add("VAELoader", 0, models=(vae_file,), vae_name=vae_file.name)
     positive, negative = texts(
@@ -173,7 +173,7 @@ def z_image(graph: Graph) -> None:
     """The base model; Turbo takes eight steps."""
     file = split("z_image", "diffusion_models", "z_image_bf16.safetensors")
     shifted = graph.add("ModelSamplingAuraFlow", 0, model=unet(graph, file), shift=3.0)
-    patched = graph.add("AdaCorrection", 1, model=shifted)
+    patched = correction(graph, 1, shifted)
     clip = graph.add("CLIPLoader", 0, models=(QWEN_3,), clip_name=QWEN_3.name, type="lumina2")
     vae = graph.add("VAELoader", 0, models=(AE,), vae_name=AE.name)
     positive, negative = texts(
@@ -221,7 +221,7 @@ def hunyuan_video_1_5(graph: Graph) -> None:
     byt5 = split(repository, "text_encoders", "byt5_small_glyphxl_fp16.safetensors")
     vae_file = split(repository, "vae", "hunyuanvideo15_vae_fp16.safetensors")
     shifted = graph.add("ModelSamplingSD3", 0, model=unet(graph, file), shift=7.0)
-    patched = graph.add("AdaCorrection", 1, model=shifted)
+    patched = correction(graph, 1, shifted)
     clip = graph.add(
         "DualCLIPLoader",
         0,
@@ -254,7 +254,7 @@ def wan2_2(graph: Graph) -> None:
     experts = []
     for file in (high, low):
         shifted = graph.add("ModelSamplingSD3", 0, model=unet(graph, file), shift=5.0)
-        experts.append(graph.add("AdaCorrection", 1, model=shifted))
+        experts.append(correction(graph, 1, shifted))
     clip = graph.add("CLIPLoader", 0, models=(text_file,), clip_name=text_file.name, type="wan")
     vae = graph.add("VAELoader", 0, models=(vae_file,), vae_name=vae_file.name)
     positive, negative = texts(
@@ -286,7 +286,7 @@ def wan2_2(graph: Graph) -> None:
     )
     video(graph, "adacorrection_wan2_2", second, vae, 16.0)
     report(graph, 4, experts[0], first)
-    report(graph, 5.6, experts[1], second)
+    report(graph, 5, experts[1], second)
     remark = (
         "Each expert has its own AdaCorrection: the two share nothing, and each run begins with its own "
         "warm-up "
@@ -301,7 +301,7 @@ def ltx_video(graph: Graph) -> None:
     """The small, quick video model."""
     file = model("Lightricks/LTX-Video", "ltx-video-2b-v0.9.safetensors", "checkpoints")
     loader = graph.add("CheckpointLoaderSimple", 0, models=(file,), ckpt_name=file.name)
-    patched = graph.add("AdaCorrection", 1, model=loader["MODEL"])
+    patched = correction(graph, 1, loader["MODEL"])
     clip = graph.add("CLIPLoader", 0, models=(T5,), clip_name=T5.name, type="ltxv")
     positive, negative = texts(
         graph,
