@@ -199,9 +199,9 @@ class TransformerHook:
 def scheduler_levels(scheduler: Any) -> list[float]:
     """Noise levels of the run that a scheduler has been set up for, 1 to 0, one more than steps.
 
-    A pipeline that begins in the middle (image to image) tells the scheduler at which step.
+    A run may begin in the middle: with a picture to start from, or as the second of two experts.
     """
-    begin = getattr(scheduler, "begin_index", None) or 0
+    begin = getattr(scheduler, "step_index", None) or getattr(scheduler, "begin_index", None) or 0
     scale = float(scheduler.config.num_train_timesteps)
     return [timestep / scale for timestep in scheduler.timesteps[begin:].tolist()] + [0.0]
 

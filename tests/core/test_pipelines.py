@@ -182,6 +182,24 @@ def test_skip_layer_guidance_is_a_branch_of_its_own() -> None:
     assert 0 < float((corrected - plain).norm() / plain.norm()) < 0.2
 
 
+def test_two_experts_each_have_a_run_of_their_own() -> None:
+    drawing = wan()
+    first, second = drawing.pipe.transformer, make("WanTransformer3DModel")
+    drawing.pipe.register_modules(transformer_2=second)
+    drawing.pipe.register_to_config(boundary_ratio=0.75)
+    plain = drawing()
+    config = CorrectionConfig(target_speedup=1.5, warmup_steps=2)
+    for transformer in (first, second):
+        enable_adacorrection(transformer, config, drawing.pipe.scheduler)
+    corrected = drawing()
+    high, low = report_of(first), report_of(second)
+    assert high.is_finished and low.is_finished
+    assert len(high.records) + len(low.records) == 2 * STEPS
+    assert low.num_steps == len(low.records) / 2 < STEPS
+    assert min(high.hit_rate, low.hit_rate) > 0
+    assert 0 < float((corrected - plain).norm() / plain.norm()) < 0.2
+
+
 def test_levels_begin_where_the_pipeline_begins() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(10)
