@@ -29,10 +29,9 @@ DEFAULT_SPEEDUP = 2.0
 
 TOOLTIPS = {
     "preset": (
-        "How much faster, and at what price. "
-        + ", ".join(f"{label}: tolerance {PRESETS[name].tolerance:g}" for label, name in PRESET_NAMES.items())
-        + ". A higher tolerance computes fewer steps, and the picture strays further from the one without "
-        "this node. Target speed-up asks for a speed and lets the tolerance follow. Custom shows every knob."
+        "How much faster, and at what price. From Quality over Balanced to Fast, fewer steps are computed "
+        "and the picture strays further from the one without this node. Target speed-up asks for a speed and "
+        "lets the tolerance follow. Custom shows every knob."
     ),
     "target_speedup": (
         "How many times fewer transformer blocks to run. Sampling gains a little less than that, and text "
@@ -92,9 +91,9 @@ class AdaCorrection(io.ComfyNode):
             display_name="AdaCorrection",
             category="model/patch",
             description=(
-                "Samples a diffusion transformer (Flux, SD3, HunyuanVideo, Wan) faster, with almost the same "
-                "picture. It remembers what the model computed, watches how far that has drifted, corrects "
-                "it, and computes anew where the expected error asks for it. Place it before the sampler."
+                "Samples a diffusion transformer faster, with almost the same picture. It remembers what the "
+                "model computed, watches how far that has drifted, corrects it, and computes anew where the "
+                "expected error asks for it. Place it before the sampler."
             ),
             search_aliases=[
                 "teacache",

@@ -1,0 +1,97 @@
+"""Names and tooltips in other languages: the same keys everywhere, English as the nodes have it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from comfy_api.latest import io
+
+from comfy_host import PACK_ROOT
+
+FOLDER = PACK_ROOT / "locales"
+LANGUAGES = ("en", "ja", "ko", "zh")
+SCRIPTS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]", "ko": r"[\uac00-\ud7af]"}
+
+Texts = dict[str, Any]
+
+every_language = pytest.mark.parametrize("language", LANGUAGES)
+
+
+def of_nodes(pack: ModuleType) -> Texts:
+    """What the schemas say, in the form of the frontend's node definitions."""
+    extension = asyncio.run(pack.comfy_entrypoint())
+    nodes = asyncio.run(extension.get_node_list())
+    return {node.define_schema().node_id: of_schema(node.define_schema()) for node in nodes}
+
+
+def of_schema(schema: io.Schema) -> Texts:
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": {
+            name: {"name": entry.id, "tooltip": entry.tooltip} for name, entry in named_inputs(schema.inputs)
+        },
+        "outputs": {
+            str(slot): {"name": output.display_name, "tooltip": output.tooltip}
+            for slot, output in enumerate(schema.outputs)
+        },
+    }
+
+
+def named_inputs(inputs: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Inputs and those that a choice shows; the frontend calls these "preset_tolerance"."""
+    for entry in inputs:
+        yield prefix + entry.id, entry
+        for option in getattr(entry, "options", None) or []:
+            if isinstance(option, io.DynamicCombo.Option):
+                yield from named_inputs(option.inputs, f"{prefix}{entry.id}_")
+
+
+def load(language: str, name: str) -> Texts:
+    return json.loads((FOLDER / language / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def leaves(texts: Texts, path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in texts.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def test_english_is_what_the_nodes_say(pack: ModuleType) -> None:
+    """To write it anew: print(json.dumps(of_nodes(pack), indent=2))"""
+    assert load("en", "nodeDefs") == of_nodes(pack)
+
+
+@pytest.mark.parametrize("name", ["nodeDefs", "settings"])
+@every_language
+def test_keys_are_the_same(language: str, name: str) -> None:
+    english, other = dict(leaves(load("en", name))), dict(leaves(load(language, name)))
+    assert list(other) == list(english)
+    assert [key for key, text in other.items() if not text.strip()] == []
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_tooltips_are_translated(language: str) -> None:
+    texts = dict(leaves(load(language, "nodeDefs")))
+    said = {key: text for key, text in texts.items() if key.endswith(("tooltip", "description"))}
+    assert [key for key, text in said.items() if not re.search(SCRIPTS[language], text)] == []
+
+
+def test_there_are_no_other_languages_or_files() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(LANGUAGES)
+    for language in LANGUAGES:
+        assert {path.name for path in (FOLDER / language).iterdir()} == {"nodeDefs.json", "settings.json"}
+
+
+def test_host_hands_them_out(server: Any) -> None:
+    handed = server.get("/i18n").json()
+    for language in LANGUAGES:
+        assert handed[language]["nodeDefs"].items() >= load(language, "nodeDefs").items()
