@@ -43,13 +43,18 @@ class Outlook:
         steps = self.schedule.num_steps
         return self.most_corrected * (1.0 - self.probe_share) / steps if steps else 0.0
 
+    @property
+    def is_poor(self) -> bool:
+        """Whether the setting leaves next to nothing to save; `describe` says what would."""
+        return self.config.is_off or self.config.mode == "paper" or self.most_saved < LITTLE
+
     def describe(self) -> str:
         """One line for the artist."""
         if self.config.is_off:
             return "Tolerance 0: every step is computed, exactly as without this node."
         if self.config.mode == "paper":
             return "Paper mode computes every block and saves no time. Mode accelerated does."
-        if self.most_saved < LITTLE:
+        if self.is_poor:
             return f"{self.bounds()} {self.advice()}"
         return f"{self.bounds()} {self.target()}".rstrip()
 

@@ -104,7 +104,8 @@ class AdaCorrection(io.ComfyNode):
                 "speed",
                 "faster",
             ],
-            hidden=[io.Hidden.unique_id],  # the node shows its runs
+            hidden=[io.Hidden.unique_id],
+            not_idempotent=True,  # each node shows its own runs: two must not be answered with one model
             inputs=[
                 io.Model.Input("model", tooltip="A diffusion transformer; its architecture is detected."),
                 preset_input(),

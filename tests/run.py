@@ -1,9 +1,10 @@
 """Run each test suite in a process of its own and close with one line of counts.
 
-    python tests/run.py          core and demo tests with this Python, then host tests in one ComfyUI
+    python tests/run.py          core and demo tests with this Python, host and browser tests in one ComfyUI
     python tests/run.py core     core and demo tests only
     python tests/run.py host     host tests only, in the ComfyUI that COMFYUI_PATH or the cache names
     python tests/run.py hosts    host tests in every ComfyUI found, newest first
+    python tests/run.py browser  browser tests only: that ComfyUI's page in the system's Chromium
 
 Further arguments go to pytest: python tests/run.py host -k flux -x
 The suites cannot share a process: our `nodes` package is called like ComfyUI's nodes.py.
@@ -23,10 +24,12 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent.absolute()
 HOST_TESTS = TESTS / "host"
+BROWSER_TESTS = TESTS / "browser"
 sys.path.insert(0, str(HOST_TESTS))
 
-from comfy_host import HOW_TO_GET_A_HOST, find_host, find_hosts, host_python, host_version  # noqa: E402
+from comfy_host import HOW_TO_GET_A_HOST, find_chromium, find_host, find_hosts, host_python, host_version  # noqa: E402
 
+SUITES = ["all", "core", "host", "hosts", "browser"]
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 
 
@@ -47,19 +50,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", nargs="?", default="all", choices=["all", "core", "host", "hosts"])
+    parser.add_argument("suite", nargs="?", default="all", choices=SUITES)
     options, pytest_arguments = parser.parse_known_args()
     suite = options.suite
 
-    total, remark = Count(), ""
+    total, remarks = Count(), []
     if suite in ("all", "core"):
         total += run_core_tests(pytest_arguments)
-    if suite != "core":
+    if suite in ("all", "host", "hosts"):
         count, remark = run_host_tests(suite == "hosts", pytest_arguments)
-        total += count
+        total, remarks = total + count, [remark]
+    if suite in ("all", "browser"):
+        count, remark = run_browser_tests(pytest_arguments)
+        total, remarks = total + count, [*remarks, remark]
 
     print()
-    if remark:
+    for remark in filter(None, remarks):
         print(remark)
     print(total, flush=True)
     return 1 if total.failed else 0
@@ -77,13 +83,25 @@ def run_host_tests(everywhere: bool, pytest_arguments: list[str]) -> tuple[Count
     except FileNotFoundError as error:
         return Count(failed=1), f"Host tests did not run: {error}"
     if not hosts:
-        count = Count(skipped=count_host_test_functions())
+        count = Count(skipped=count_test_functions(HOST_TESTS))
         return count, f"Host tests: {count.skipped} skipped, there is no ComfyUI. {HOW_TO_GET_A_HOST}"
 
     counts = {host: run_in_host(host, pytest_arguments) for host in hosts}
     places = [f"ComfyUI {host_version(host)} ({count})" for host, count in counts.items()]
     total = sum(counts.values(), Count())
     return total, f"Host tests: {total.skipped} skipped; {', '.join(places)}."
+
+
+def run_browser_tests(pytest_arguments: list[str]) -> tuple[Count, str]:
+    """Returns the counts and the line that says where the tests ran, or why they did not."""
+    host, chromium = find_host(), find_chromium()
+    if host is None or chromium is None:
+        count = Count(skipped=count_test_functions(BROWSER_TESTS))
+        missing = "ComfyUI" if host is None else "Chromium (apt-get install chromium)"
+        return count, f"Browser tests: {count.skipped} skipped, there is no {missing}."
+    announce(f"Browser tests, ComfyUI {host_version(host)}, {chromium}")
+    count = run_pytest(sys.executable, BROWSER_TESTS, pytest_arguments, dict(os.environ))
+    return count, f"Browser tests: {count.skipped} skipped; ComfyUI {host_version(host)} ({count})."
 
 
 def run_in_host(host: Path, pytest_arguments: list[str]) -> Count:
@@ -94,7 +112,7 @@ def run_in_host(host: Path, pytest_arguments: list[str]) -> Count:
         print(f"{python} cannot run them. {HOW_TO_GET_A_HOST}", flush=True)
         # A host that somebody named has to work; one that was merely come across need not.
         is_named = {"COMFYUI_PATH", "COMFYUI_PYTHON"} & os.environ.keys()
-        return Count(failed=1) if is_named else Count(skipped=count_host_test_functions())
+        return Count(failed=1) if is_named else Count(skipped=count_test_functions(HOST_TESTS))
     return run_pytest(python, HOST_TESTS, pytest_arguments, {**os.environ, "COMFYUI_PATH": str(host)})
 
 
@@ -118,9 +136,9 @@ def count_outcomes(report: Path) -> Count:
     return Count(len(cases) - failed - skipped, failed, skipped)
 
 
-def count_host_test_functions() -> int:
-    """How many test functions a host would run; parameters are not expanded, that takes the host."""
-    trees = [ast.parse(path.read_bytes()) for path in sorted(HOST_TESTS.glob("test_*.py"))]
+def count_test_functions(folder: Path) -> int:
+    """How many test functions there are; parameters are not expanded, that takes the host."""
+    trees = [ast.parse(path.read_bytes()) for path in sorted(folder.glob("test_*.py"))]
     functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return sum(function.name.startswith("test_") for function in functions)
 

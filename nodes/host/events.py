@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.stats import Outcome, RunReport, StepRecord, finite
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class LiveRun:
         report: the run's record, which grows.
         groups: name and number of the blocks, in the order in which they run.
         probe_blocks: how many of them run at every step.
-        outlook: what the setting can do to this run, one line.
+        outlook: what the setting can do to this run.
     """
 
     def __init__(
@@ -95,13 +96,14 @@ class LiveRun:
         report: RunReport,
         groups: Sequence[tuple[str, int]],
         probe_blocks: int,
-        outlook: str,
+        outlook: Outlook,
     ) -> None:
         self.node_id = node_id
         self.report = report
         self.groups = groups
         self.probe_blocks = probe_blocks
-        self.outlook = outlook
+        self.outlook = outlook.describe()
+        self.is_poor = outlook.is_poor
         self.workflow = running_workflow()
         self.number = time.time_ns() // 10**6
         self.started_at = time.perf_counter()
@@ -155,17 +157,17 @@ class LiveRun:
         return self.report.seconds if self.is_over else time.perf_counter() - self.started_at
 
     def text(self) -> str:
-        """The lines on the node: where the run stands, and what can be expected of it."""
+        """On the node: what can be expected, then where the run stands, with a warning where there is one."""
         report, records = self.report, list(self.report.records)
-        expected = report.note or self.outlook
         if not records:
-            return f"{report.family}.\n{expected}"
+            return f"{report.family}.\n{report.note or self.outlook}"
+        warning = report.note or (self.outlook if self.is_poor else "")
         step = f"tep {records[-1].step_index + 1} of {report.num_steps}"
         place = f"S{step}: {records[-1].outcome.value}"
         if self.is_over:
             place = f"{report.num_steps} steps" if report.is_finished else f"Stopped at s{step}"
         saved = f"{1 - report.block_fraction:.0%} of the blocks and about {report.seconds_saved:.1f} s saved"
-        return f"{place}. {saved}, {self.seconds:.1f} s so far.\n{expected}"
+        return f"{place}. {saved}, {self.seconds:.1f} s so far.\n{warning}".rstrip()
 
     def state(self) -> dict[str, Any]:
         """The whole run in numbers, small enough to send at each step."""

@@ -117,7 +117,7 @@ class Session:
             return
         probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)
         outlook = Outlook(self.config, run.schedule, probe_blocks / self.num_blocks)
-        self.live = LiveRun(self.node_id, run.report, run.report.groups, probe_blocks, outlook.describe())
+        self.live = LiveRun(self.node_id, run.report, run.report.groups, probe_blocks, outlook)
         run.observer = self.live.hear
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
-PACK_ROOT = Path(__file__).absolute().parents[2]
+PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]  # the path may have come by way of ..
 PACK_NAME = "adacorrection"  # the name that host tests import the pack by; ComfyUI derives one from the path
 
 HOW_TO_GET_A_HOST = (
@@ -48,6 +49,12 @@ def host_python(host: Path) -> str:
     folder, file = ("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")
     own = host / ".venv" / folder / file
     return str(own) if own.exists() else sys.executable
+
+
+def find_chromium() -> str | None:
+    """The system's browser, in which the host's page is tested; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def host_version(host: Path) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from typing import Any
 import aiohttp
 import requests
 
-from comfy_host import PACK_ROOT
+from comfy_host import PACK_ROOT, host_python
 
 START_LIMIT, RUN_LIMIT = 180.0, 120.0  # seconds
 LIVE_EVENT = "adacorrection.run"
@@ -137,7 +136,7 @@ def running_server(host: Path, folder: Path) -> Iterator[Server]:
         PACK_ROOT / "demo/model/tinyflux.safetensors"
     )
     port, log_file = free_port(), folder / "server.log"
-    command = [sys.executable, "main.py", "--cpu", "--port", str(port), "--base-directory", str(folder)]
+    command = [host_python(host), "main.py", "--cpu", "--port", str(port), "--base-directory", str(folder)]
     command += ["--database-url", f"sqlite:///{folder / 'comfyui.db'}", "--disable-api-nodes"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log_file.open("w") as log:
