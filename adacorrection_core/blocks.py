@@ -88,7 +88,7 @@ class Walk:
 
     def enter(self, call: ModelCall, arguments: Arguments) -> None:
         """Before the first block: how many image tokens there are, and what they look like."""
-        tokens: Tensor = self.layers[0].stage.argument("image", arguments)
+        tokens = self.layers[0].stage.input(arguments)
         self.num_image = tokens.shape[1]
         trailing = self.trailing_tokens(arguments) if self.trailing_tokens else 0
         self.num_kept = self.num_image - trailing
@@ -111,11 +111,11 @@ class Walk:
     def pass_on(self, call: ModelCall, index: int, arguments: Arguments) -> Any:
         """A block that does not run: its input, or behind the last one what the controller made."""
         stage = self.layers[index].stage
-        sequence: Tensor = stage.argument("image", arguments)
         if index < len(self.layers) - 1:
-            return stage.make_result(arguments, sequence)
+            return stage.make_result(arguments)
         self.has_ended = True
-        return stage.make_result(arguments, self.replaced(index, sequence, call.corrected(), arguments))
+        tokens = self.replaced(index, stage.input(arguments), call.corrected(), arguments)
+        return stage.make_result(arguments, tokens)
 
     def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
         """A copy of a sequence with other image tokens in it."""
@@ -127,7 +127,7 @@ class Walk:
 
     def keep_input(self, index: int, arguments: Arguments) -> None:
         """Paper mode, before a block: its image tokens, which it may write into."""
-        sequence: Tensor = self.layers[index].stage.argument("image", arguments)
+        sequence = self.layers[index].stage.input(arguments)
         if index == 0:
             self.num_image = self.num_kept = sequence.shape[1]
             self.has_ended = True
@@ -136,12 +136,10 @@ class Walk:
     def blended(self, call: PaperCall, index: int, result: Any, arguments: Arguments) -> Any:
         """Paper mode, after a block: what it returned, its image tokens blended with the cached ones."""
         assert self.block_input is not None
-        stage, sequence = self.layers[index].stage, self.output(index, result)
+        sequence = self.output(index, result)
         tokens = call.layer(index, self.block_input, self.kept(index, sequence, arguments))
         image = self.replaced(index, sequence, tokens, arguments)
-        if len(stage.returns) == 1:
-            return image
-        return tuple(image if part == "image" else result[i] for i, part in enumerate(stage.returns))
+        return self.layers[index].stage.with_image(result, image)
 
     @property
     def is_whole(self) -> bool:

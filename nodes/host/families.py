@@ -1,126 +1,184 @@
 """One entry a model family: where its blocks are and what they take and return. Data, no algorithm.
 
-Facts and their places in ComfyUI 0.33 (https://github.com/yzkee/ComfyUI/tree/783545f):
-    Flux          comfy/ldm/flux/model.py 219-256 and 275-303; blocks write into their input
-    SD3           comfy/ldm/modules/diffusionmodules/mmdit.py 960-985; the last block returns no text
-    HunyuanVideo  comfy/ldm/hunyuan_video/model.py 392-443; joint order is image first up to at least 0.8.0,
+Facts and their places in ComfyUI 0.33 (https://github.com/yzkee/ComfyUI/tree/783545f), below comfy/ldm:
+    Flux          flux/model.py 219-256 and 275-303; blocks write into their input
+    Chroma        chroma/model.py 183-262; the head of Radiance (nerf_blocks) runs at every step
+    SD3           modules/diffusionmodules/mmdit.py 960-985; the last block returns no text
+    AuraFlow      aura/mmdit.py 468-500
+    HunyuanVideo  hunyuan_video/model.py 392-443; joint order is image first up to at least 0.8.0,
                   text first in 0.33, which then says so in transformer_options["img_slice"]
-    Wan           comfy/ldm/wan/model.py 603-628, VACE 826-855, Camera 937
+    Wan           wan/model.py 603-628, VACE 826-855, Camera 937, S2V 1414, model_animate.py 532;
+                  what they add between and behind the blocks (control, audio, faces) runs at every step
+    LTX-Video     lightricks/model.py 1387-1415; LTX-2 av_model.py 933-1018, a tuple of video and audio
+    Qwen-Image    qwen_image/model.py 508-558; Mage-Flow and Lens have the same blocks
+    Lumina 2      lumina/model.py 858-872, text and image in one sequence
+    HiDream       hidream/model.py 788-824; the model joins and cuts off text around every block
+    Mochi         genmo/joint_model/asymm_models_joint.py 519-546
+    CogVideoX     cogvideo/model.py 488
+    Cosmos        cosmos/model.py 524-539, tokens (T, H, W, B, D); predict2.py 918-928, (B, T, H, W, D)
+    Kandinsky 5   kandinsky5/model.py 374-384
+    HunyuanDiT    hydit/models.py 361-391; a stack of skip connections, which passed-on inputs keep in order
+    ACE-Step      ace/model.py 334, ace/ace_step15.py 698
+    MiniMax       minimax/model.py 700, tokens (N, D): one conditioning and one video a call
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from torch import nn
-
-from ...adacorrection_core.config import ConfigError
-from ...adacorrection_core.stages import Arguments, Layer, Stage, find_layers
+from ...adacorrection_core.layouts import BATCH_LAST_GRID, GRID, STREAMS, UNBATCHED
+from ...adacorrection_core.stages import Arguments, Stage
+from .family import Family
 
 
-def flux_reference_tokens(arguments: Arguments) -> int:
-    """Tokens of reference pictures (Kontext), which follow those of the latent; the head cuts them off."""
+def reference_tokens(arguments: Arguments) -> int:
+    """Tokens of reference pictures (Kontext, Edit) behind the latent's own; the head cuts them off."""
     options = arguments[1].get("transformer_options") or {}
     return sum(options.get("reference_image_num_tokens", ()))
 
 
-@dataclass(frozen=True)
-class Family:
-    """A model family.
-
-    Attributes:
-        name: as artists know it.
-        classes: qualified names of its diffusion model's classes.
-        stages: its lists of blocks, in the order in which they run.
-        trailing_tokens: image tokens at the end that the head does not read; None where there are none.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    stages: tuple[Stage, ...]
-    trailing_tokens: Callable[[Arguments], int] | None = None
-
-    def layers(self, diffusion_model: nn.Module) -> list[Layer]:
-        """All blocks of a model of this family, in order."""
-        return find_layers(diffusion_model, self.stages)
-
-    def describe(self, diffusion_model: nn.Module) -> str:
-        """For reports: "Flux: 19 double + 38 single blocks"."""
-        counts = [
-            f"{len(getattr(diffusion_model, stage.blocks))} {stage.blocks.removesuffix('_blocks')}"
-            for stage in self.stages
-        ]
-        return f"{self.name}: {' + '.join(counts)}".removesuffix(" blocks") + " blocks"
-
+# Blocks that more than one family is made of.
+FLUX_STAGES = (
+    Stage("double_blocks", (0, "img"), (1, "txt"), ("image", "text")),
+    Stage("single_blocks", (0, "x"), order="text_first"),
+)
+QWEN_STAGE = Stage(
+    "transformer_blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("text", "image")
+)
 
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        "Flux",
-        ("comfy.ldm.flux.model.Flux",),
-        (
-            Stage("double_blocks", (0, "img"), (1, "txt"), ("image", "text")),
-            Stage("single_blocks", (0, "x"), order="text_first"),
-        ),
-        flux_reference_tokens,
-    ),
+    Family("Flux", ("flux.model.Flux",), FLUX_STAGES, reference_tokens),
+    Family("Chroma", ("chroma.model.Chroma", "chroma_radiance.model.ChromaRadiance"), FLUX_STAGES),
     Family(
         "SD3",
-        ("comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",),
+        ("modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",),
         (Stage("joint_blocks", (1, "x"), (0, "context"), ("text", "image")),),
     ),
     Family(
-        "HunyuanVideo",
-        ("comfy.ldm.hunyuan_video.model.HunyuanVideo",),
+        "AuraFlow",
+        ("aura.mmdit.MMDiT",),
         (
-            Stage("double_blocks", (0, "img"), (1, "txt"), ("image", "text")),
-            Stage("single_blocks", (0, "x"), order="image_first"),
+            Stage("double_layers", (1, "x"), (0, "c"), ("text", "image")),
+            Stage("single_layers", (0, "cx"), order="text_first"),
         ),
+    ),
+    Family(
+        "HunyuanVideo",
+        ("hunyuan_video.model.HunyuanVideo",),
+        (FLUX_STAGES[0], Stage("single_blocks", (0, "x"), order="image_first")),
     ),
     Family(
         "Wan",
         (
-            "comfy.ldm.wan.model.WanModel",
-            "comfy.ldm.wan.model.VaceWanModel",
-            "comfy.ldm.wan.model.CameraWanModel",
+            "wan.model.WanModel",
+            "wan.model.VaceWanModel",
+            "wan.model.CameraWanModel",
+            "wan.model.WanModel_S2V",
+            "wan.model.HumoWanModel",
+            "wan.model.SCAILWanModel",
+            "wan.model.SCAIL2WanModel",
+            "wan.model_animate.AnimateWanModel",
+            "wan.model_wandancer.WanDancerModel",
         ),
         (Stage("blocks", (0, "x")),),
     ),
+    Family("LTX-Video", ("lightricks.model.LTXVModel",), (Stage("transformer_blocks", (0, "x")),)),
+    Family(
+        "LTX-2",
+        ("lightricks.av_model.LTXAVModel",),
+        (Stage("transformer_blocks", (0, "x"), layout=STREAMS),),
+    ),
+    Family("Qwen-Image", ("qwen_image.model.QwenImageTransformer2DModel",), (QWEN_STAGE,), reference_tokens),
+    Family("Mage-Flow", ("mage_flow.model.MageFlowTransformer2DModel",), (QWEN_STAGE,), reference_tokens),
+    Family("Lens", ("lens.model.LensTransformer2DModel",), (QWEN_STAGE,)),
+    Family(
+        "JoyImage",
+        ("joyimage.model.JoyImageTransformer3DModel",),
+        (Stage("double_blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
+    ),
+    Family(
+        "Lumina 2, Z-Image",
+        ("lumina.model.NextDiT", "lumina.model.NextDiTPixelSpace"),
+        (Stage("layers", (0, "x")),),
+    ),
+    Family(
+        "HiDream",
+        ("hidream.model.HiDreamImageTransformer2DModel",),
+        (
+            Stage("double_stream_blocks", (0, "image_tokens"), (2, "text_tokens"), ("image", "text")),
+            Stage("single_stream_blocks", (0, "image_tokens"), order="image_first"),
+        ),
+    ),
+    Family(
+        "Mochi",
+        ("genmo.joint_model.asymm_models_joint.AsymmDiTJoint",),
+        (Stage("blocks", (0, "x"), (2, "y"), ("image", "text")),),
+    ),
+    Family(
+        "CogVideoX",
+        ("cogvideo.model.CogVideoXTransformer3DModel",),
+        (Stage("blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
+    ),
+    Family(
+        "Cosmos 1",
+        ("cosmos.model.GeneralDIT",),
+        (Stage("blocks", (0, "x"), layout=BATCH_LAST_GRID),),
+    ),
+    Family(
+        "Cosmos Predict2, Anima",
+        ("cosmos.predict2.MiniTrainDIT", "anima.model.Anima"),
+        (Stage("blocks", (0, "x_B_T_H_W_D"), layout=GRID),),
+    ),
+    Family(
+        "Kandinsky 5",
+        ("kandinsky5.model.Kandinsky5",),
+        (Stage("visual_transformer_blocks", (0, "visual_embed")),),
+    ),
+    Family("HunyuanDiT", ("hydit.models.HunYuanDiT",), (Stage("blocks", (0, "x")),)),
+    Family("PixArt", ("pixart.pixartms.PixArtMS",), (Stage("blocks", (0, "x")),)),
+    Family(
+        "OmniGen2", ("omnigen.omnigen2.OmniGen2Transformer2DModel",), (Stage("layers", (0, "hidden_states")),)
+    ),
+    Family(
+        "Boogu",
+        ("boogu.model.BooguTransformer2DModel",),
+        (
+            Stage(
+                "double_stream_layers",
+                (0, "img_hidden_states"),
+                (1, "instruct_hidden_states"),
+                ("image", "text"),
+            ),
+            Stage("single_stream_layers", (0, "hidden_states"), order="text_first"),
+        ),
+    ),
+    Family("Krea 2", ("krea2.model.SingleStreamDiT",), (Stage("blocks", (0, "x")),)),
+    Family("Ernie-Image", ("ernie.model.ErnieImageModel",), (Stage("layers", (0, "x")),)),
+    Family("Ideogram 4", ("ideogram4.model.Ideogram4Transformer2DModel",), (Stage("layers", (0, "x")),)),
+    Family(
+        "PixelDiT",
+        ("pixeldit.model.PixDiT_T2I", "pixeldit.pid.PidNet"),
+        (Stage("patch_blocks", (0, "x"), (1, "y"), ("image", "text")),),
+    ),
+    Family(
+        "ACE-Step",
+        ("ace.model.ACEStepTransformer2DModel",),
+        (Stage("transformer_blocks", (0, "hidden_states")),),
+    ),
+    Family(
+        "ACE-Step 1.5",
+        ("ace.ace_step15.AceStepConditionGenerationModel",),
+        (Stage("decoder.layers", (0, "hidden_states")),),
+    ),
+    Family(
+        "Stable Audio",
+        ("audio.dit.AudioDiffusionTransformer",),
+        (Stage("transformer.layers", (0, "x")),),
+    ),
+    Family("Hunyuan3D 2.0", ("hunyuan3d.model.Hunyuan3Dv2",), FLUX_STAGES),
+    Family(
+        "Hunyuan3D 2.1",
+        ("hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
+        (Stage("blocks", (0, "hidden_states")),),
+    ),
+    Family("TripoSplat", ("triposplat.model.LatentSeqMMFlowModel",), (Stage("blocks", (0, "x")),)),
+    Family("MiniMax H3", ("minimax.model.MiniMaxH3Model",), (Stage("blocks", (0, "x"), layout=UNBATCHED),)),
 )
-
-UNETS = ("UNetModel", "StableCascadeB", "StableCascadeC", "StageB", "StageC")
-
-
-def unwrapped(diffusion_model: nn.Module) -> nn.Module:
-    """The model itself where torch.compile has wrapped it."""
-    return getattr(diffusion_model, "_orig_mod", diffusion_model)
-
-
-def find_family(diffusion_model: nn.Module) -> Family | None:
-    """The family of a model, None where it is not known."""
-    cls = type(diffusion_model)
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    return next((family for family in FAMILIES if name in family.classes), None)
-
-
-def family_of(diffusion_model: nn.Module) -> Family:
-    """The family of a model.
-
-    Raises:
-        ConfigError: an architecture that is not supported, in words that say what to do.
-    """
-    family = find_family(diffusion_model)
-    if family is not None:
-        return family
-    supported = ", ".join(known.name for known in FAMILIES)
-    name = type(diffusion_model).__name__
-    if name in UNETS:
-        raise ConfigError(
-            f"This model is a U-Net ({name}, as in Stable Diffusion 1.5 or SDXL). AdaCorrection works on "
-            f"diffusion transformers: {supported}. "
-            "Connect such a model, or bypass the AdaCorrection node (Ctrl+B)."
-        )
-    raise ConfigError(
-        f"AdaCorrection does not know the architecture {name!r}. Supported: {supported}. "
-        "Bypass the AdaCorrection node (Ctrl+B) to sample without it."
-    )

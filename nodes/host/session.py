@@ -24,8 +24,9 @@ from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
 from .branches import branches_of, role_name
 from .events import LiveRun, show_text
-from .families import Family, family_of, find_family, unwrapped
+from .family import Family
 from .other_caches import two_caches
+from .recognise import family_of, find_family, unwrapped
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher

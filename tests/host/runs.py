@@ -97,12 +97,9 @@ def assert_composes(
     return report
 
 
-def skip_unless_batched(family: str, cfg: float = 3.0, batch: int = 1) -> None:
+def skip_unless_batched(family: str, rows: int) -> None:
     """Leave out what this host's own model cannot do."""
-    rows = batch * (2 if cfg != 1 else 1)
-    # HunyuanVideo I2V adds guidance (B, D) to its per-frame vector (B, 2, D): right for 1 or 2 rows only.
-    is_too_many = family == "hunyuan_video_i2v" and rows > 2
-    if rows > 1 and (is_too_many or not tiny_models.takes_batches(family)):
+    if not tiny_models.takes_rows(family, rows):
         pytest.skip(f"{family} does not take {rows} rows in ComfyUI {tiny_models.comfyui_version}")
 
 

@@ -75,6 +75,7 @@ def test_no_tensor_more_after_the_second_run(family: str) -> None:
     assert tensors() == tensors()
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_interrupt_passes_through_once(family: str) -> None:
     model, steps = corrected(family), []
 

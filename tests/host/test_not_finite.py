@@ -43,6 +43,7 @@ def spoiled(family: str, place: int, step: int, value: float) -> ModelPatcher:
     return model
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_nan_in_the_probe(family: str) -> None:
     assert_starts_afresh(family, 0, 4, math.nan)
 

@@ -86,6 +86,7 @@ def test_target_speedup_with_two_evaluations_a_step(speedup: float) -> None:
     assert report.block_fraction == pytest.approx(1 / speedup, rel=0.1)
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_part_of_the_run(family: str) -> None:
     options = {
         "steps": STEPS,

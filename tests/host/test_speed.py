@@ -10,7 +10,6 @@ from runs import (
     model_of,
     relative_error,
     sampled,
-    skip_unless_batched,
 )
 
 import tiny_models
@@ -24,9 +23,8 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize(("cfg", "batch"), [(1.0, 1), (3.0, 2)])
-def test_runs_fewer_blocks_and_stays_close(family: str, cfg: float, batch: int) -> None:
-    skip_unless_batched(family, cfg, batch)
+def test_runs_fewer_blocks_and_stays_close(family: str) -> None:
+    cfg, batch = (3.0, 2) if tiny_models.takes_rows(family, 4) else (1.0, 1)
     full = tiny_models.sample(model_of(family), family, steps=10, cfg=cfg, batch=batch)
     model = corrected(family)
 
@@ -41,6 +39,7 @@ def test_runs_fewer_blocks_and_stays_close(family: str, cfg: float, batch: int) 
     assert relative_error(latent, full) < CLOSE
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_fast_preset(family: str) -> None:
     full = tiny_models.sample(model_of(family), family, steps=20)
     model = corrected(family, CorrectionConfig.from_preset("fast"))
@@ -53,6 +52,7 @@ def test_fast_preset(family: str) -> None:
     assert relative_error(latent, full) < CLOSE / 2
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_target_speedup(family: str) -> None:
     assert_on_target(family, 2.0)
 

@@ -11,7 +11,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from runs import SOME_HITS, corrected, report_of, skip_unless_batched
+from runs import REPRESENTATIVES, SOME_HITS, corrected, report_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import comfy_host
@@ -76,27 +76,30 @@ def counted_waits() -> Iterator[Waits]:
         yield waits
 
 
-@pytest.mark.parametrize(
-    "config", [SOME_HITS, CorrectionConfig(target_speedup=2.0, cache_placement="offload")]
-)
-@pytest.mark.parametrize("is_split", [False, True], ids=["batched", "split"])
-def test_one_wait_a_call(
-    family: str, config: CorrectionConfig, is_split: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    skip_unless_batched(family)
-    if is_split:
-        monkeypatch.setattr(comfy.samplers, "can_concat_cond", lambda one, other: one is other)
+def test_one_wait_a_call(family: str) -> None:
+    assert_one_wait_a_call(family, SOME_HITS, 3.0 if tiny_models.takes_rows(family, 2) else 1.0)
+
+
+@pytest.mark.parametrize("family", REPRESENTATIVES)
+def test_one_wait_a_split_call_with_offload(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comfy.samplers, "can_concat_cond", lambda one, other: one is other)
+    config = CorrectionConfig(target_speedup=2.0, cache_placement="offload")
+    assert_one_wait_a_call(family, config, calls=12)
+
+
+def assert_one_wait_a_call(family: str, config: CorrectionConfig, cfg: float = 3.0, calls: int = 6) -> None:
+    """Six steps of a run, cond and uncond in one call or in two."""
     model = corrected(family, config)
 
     with counted_waits() as waits:
         model.wrappers = {**model.wrappers}
         inner = model.wrappers[WrappersMP.APPLY_MODEL]
         model.wrappers[WrappersMP.APPLY_MODEL] = {"waits": [waits.new_call], **inner}
-        tiny_models.sample(model, family, steps=6, cfg=3.0)
+        tiny_models.sample(model, family, steps=6, cfg=cfg)
 
     assert report_of(model).hit_rate > 0
     during, between = waits.calls[1::2], waits.calls[0::2]
-    assert len(during) == 6 * (2 if is_split else 1)
+    assert len(during) == calls
     assert all(call.total() <= 1 for call in during)
     assert {name.rpartition(".")[2] for call in during for name in call} == {"read_waiting"}
     assert sum(call.total() for call in between[1:-1]) == 0

@@ -5,7 +5,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.ops import disable_weight_init
-from runs import SOME_HITS, corrected, model_of, sampled
+from runs import REPRESENTATIVES, SOME_HITS, corrected, model_of, sampled
 from torch import nn
 
 import tiny_models
@@ -58,6 +58,7 @@ def test_unet_is_told_in_plain_words() -> None:
         apply_correction(patcher(unet), SOME_HITS)
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_block_count_changes_before_sampling(family: str) -> None:
     model = tiny_models.load(family)
     patched = apply_correction(model, SOME_HITS)

@@ -5,9 +5,10 @@
     with tiny_models.count_blocks(model, "flux_dev") as executed:   # {("double_blocks", 0): 4, ...}
         tiny_models.sample(model, "flux_dev")
 
-A family is one entry in FAMILIES. Its module is built at a tiny size, its state dict is filled with seeded
-random numbers, and that goes through ComfyUI's own loader, detection included. What detection cannot read off
-the tensors (an older host takes every Flux to be 3072 wide) is told to it while loading; the rest is stock.
+A family is one entry in FAMILIES, by the tables in tiny_flux_like.py, tiny_video.py and tiny_image.py. Its
+module is built at a tiny size, its state dict is filled with seeded random numbers, and that goes through
+ComfyUI's own loader, detection included. What detection cannot read off the tensors (an older host takes
+every Flux to be 3072 wide) is told to it while loading; the rest is stock.
 
 Needs `comfy_host.boot()` first, which conftest.py does.
 """
@@ -19,8 +20,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
+from operator import attrgetter
 from typing import Any
 from unittest import mock
 
@@ -33,229 +33,14 @@ from comfy.model_patcher import ModelPatcher
 from comfyui_version import __version__ as comfyui_version
 from torch import Generator, Tensor, nn
 
-Conditioning = list[list[Any]]  # as ComfyUI's nodes pass it: [[cross_attn, options]]
-MakeConditioning = Callable[[Generator], Conditioning]
+from tiny_family import WIDTH, Conditioning, Family
+from tiny_flux_like import FLUX_LIKE, flux
+from tiny_image import IMAGE
+from tiny_video import VIDEO, wan
 
+__all__ = ["FAMILIES", "WIDTH", "Conditioning", "Family", "flux", "wan"]
 
-@dataclass(frozen=True)
-class Family:
-    """How to build one tiny model and what to feed it.
-
-    module:        import path of the diffusion model's class
-    arguments:     its constructor's arguments, tiny
-    latent_shape:  (1, C, H, W) or (1, C, T, H, W), without noise
-    conditioning:  makes a random conditioning
-    blocks:        names of its block lists, in the order in which they run
-    forced:        names of arguments that detection is told, because it may not find them in the checkpoint
-    marker:        constructor argument, or field of the class's ...Params, that older hosts lack
-    batches_since: first ComfyUI version whose own model takes more than one cond or image at once
-    """
-
-    module: str
-    arguments: dict[str, Any]
-    latent_shape: tuple[int, ...]
-    conditioning: MakeConditioning
-    blocks: tuple[str, ...]
-    forced: tuple[str, ...] = ()
-    marker: str | None = None
-    batches_since: tuple[int, ...] = ()
-
-
-def conditioning(cross_attn: tuple[int, ...], **options: Any) -> MakeConditioning:
-    """An option may be a shape (a random tensor), a function of the generator, or a constant."""
-
-    def make(generator: Generator) -> Conditioning:
-        def value(option: Any) -> Any:
-            if isinstance(option, tuple):
-                return torch.randn(option, generator=generator)
-            return option(generator) if callable(option) else option
-
-        tokens = torch.randn(cross_attn, generator=generator)
-        return [[tokens, {name: value(option) for name, option in options.items()}]]
-
-    return make
-
-
-WIDTH = 128  # one attention head; most families fix its size at 128
-
-FLUX = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 32,
-    "context_in_dim": 64,
-    "hidden_size": WIDTH,
-    "mlp_ratio": 4.0,
-    "num_heads": 1,
-    "depth": 3,
-    "depth_single_blocks": 4,
-    "axes_dim": [16, 56, 56],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": True,
-    "txt_ids_dims": [],
-}
-
-SD3 = {
-    "input_size": None,
-    "patch_size": 2,
-    "in_channels": 16,
-    "out_channels": 16,
-    "depth": 4,  # the width is 64 * depth
-    "adm_in_channels": 32,
-    "num_patches": 256,
-    "pos_embed_max_size": 16,
-    "pos_embed_scaling_factor": None,
-    "qk_norm": "rms",
-    "context_embedder_config": {
-        "target": "torch.nn.Linear",
-        "params": {"in_features": 64, "out_features": 256},
-    },
-}
-
-HUNYUAN_VIDEO = {
-    "in_channels": 16,
-    "out_channels": 16,
-    "vec_in_dim": 768,
-    "context_in_dim": 64,
-    "hidden_size": WIDTH,
-    "mlp_ratio": 4.0,
-    "num_heads": 1,
-    "depth": 2,
-    "depth_single_blocks": 3,
-    "axes_dim": [16, 56, 56],
-    "theta": 256,
-    "patch_size": [1, 2, 2],
-    "qkv_bias": True,
-    "guidance_embed": True,
-    "byt5": False,
-    "meanflow": False,
-    "use_cond_type_embedding": False,
-    "vision_in_dim": None,
-    "meanflow_sum": False,
-}
-
-HUNYUAN_VIDEO_15 = HUNYUAN_VIDEO | {
-    "in_channels": 65,
-    "out_channels": 32,
-    "vec_in_dim": None,
-    "patch_size": [1, 1, 1],
-    "guidance_embed": False,
-    "byt5": True,
-    "use_cond_type_embedding": True,
-    "vision_in_dim": 1152,
-    "meanflow_sum": True,
-}
-
-WAN = {
-    "model_type": "t2v",
-    "patch_size": (1, 2, 2),
-    "in_dim": 16,
-    "out_dim": 16,
-    "dim": WIDTH,
-    "ffn_dim": 128,
-    "freq_dim": 256,
-    "text_dim": 4096,
-    "num_heads": 1,
-    "num_layers": 4,
-}
-
-
-def flux(arguments: dict[str, Any], **options: Any) -> Family:
-    return Family(
-        module="comfy.ldm.flux.model.Flux",
-        arguments=FLUX | arguments,
-        latent_shape=(1, 16, 16, 16),
-        conditioning=conditioning((1, 8, 64), pooled_output=(1, 32), **options),
-        blocks=("double_blocks", "single_blocks"),
-        forced=("hidden_size", "num_heads", "vec_in_dim", "context_in_dim"),
-    )
-
-
-def hunyuan_video(
-    arguments: dict[str, Any],
-    latent_shape: tuple[int, ...],
-    marker: str | None = None,
-    batches_since: tuple[int, ...] = (),
-    **options: Any,
-) -> Family:
-    return Family(
-        module="comfy.ldm.hunyuan_video.model.HunyuanVideo",
-        arguments=arguments,
-        latent_shape=latent_shape,
-        conditioning=conditioning((1, 8, 64), pooled_output=(1, 768), **options),
-        blocks=("double_blocks", "single_blocks"),
-        marker=marker,
-        batches_since=batches_since,
-    )
-
-
-def wan(arguments: dict[str, Any], latent_shape: tuple[int, ...], **options: Any) -> Family:
-    return Family(
-        module="comfy.ldm.wan.model.WanModel",
-        arguments=WAN | arguments,
-        latent_shape=latent_shape,
-        conditioning=conditioning((1, 8, 4096), **options),
-        blocks=("blocks",),
-    )
-
-
-def vision(**shapes: tuple[int, ...]) -> Callable[[Generator], SimpleNamespace]:
-    """What CLIPVisionEncode gives, with these tensors in it."""
-    return lambda generator: SimpleNamespace(
-        **{name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    )
-
-
-FAMILIES: dict[str, Family] = {
-    "flux_dev": flux({}, guidance=3.5),
-    "flux_schnell": flux({"guidance_embed": False}),
-    # The reference latents' tokens stand behind the image's own.
-    "flux_kontext": flux(
-        {},
-        guidance=3.5,
-        reference_latents=lambda generator: [torch.randn(1, 16, 16, 16, generator=generator)],
-    ),
-    # 16 latent + 16 image + 64 mask channels (8 x 8 mask pixels each); detection knows it by their number.
-    "flux_fill": flux(
-        {"in_channels": 96},
-        guidance=30.0,
-        concat_latent_image=(1, 16, 16, 16),
-        concat_mask=lambda generator: torch.rand(1, 1, 128, 128, generator=generator).round(),
-    ),
-    "sd3": Family(
-        module="comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",
-        arguments=SD3,
-        latent_shape=(1, 16, 16, 16),
-        conditioning=conditioning((1, 8, 64), pooled_output=(1, 32)),
-        blocks=("joint_blocks",),
-    ),
-    "hunyuan_video": hunyuan_video(HUNYUAN_VIDEO, (1, 16, 2, 8, 8), guidance=6.0),
-    # guiding_frame_index replaces the first frame's tokens: the modulation vector becomes (B, 2, D).
-    "hunyuan_video_i2v": hunyuan_video(
-        HUNYUAN_VIDEO | {"in_channels": 33},
-        (1, 16, 2, 8, 8),
-        batches_since=(0, 17),
-        guidance=6.0,
-        guiding_frame_index=0,
-        concat_latent_image=(1, 16, 2, 8, 8),
-    ),
-    "hunyuan_video15": hunyuan_video(
-        HUNYUAN_VIDEO_15,
-        (1, 32, 2, 4, 4),
-        marker="vision_in_dim",
-        conditioning_byt5small=(1, 4, 1472),
-        clip_vision_output=vision(last_hidden_state=(1, 5, 1152)),
-    ),
-    "wan21_t2v": wan({}, (1, 16, 2, 8, 8)),
-    "wan21_i2v": wan(
-        {"model_type": "i2v", "in_dim": 36},
-        (1, 16, 2, 8, 8),
-        concat_latent_image=(1, 16, 2, 8, 8),
-        clip_vision_output=vision(penultimate_hidden_states=(1, 257, 1280)),
-    ),
-    "wan22_5b": wan({"in_dim": 48, "out_dim": 48}, (1, 48, 2, 8, 8)),  # told apart by its 48 channels
-}
+FAMILIES: dict[str, Family] = FLUX_LIKE | VIDEO | IMAGE
 
 
 def available(name: str) -> bool:
@@ -268,17 +53,22 @@ def available(name: str) -> bool:
     return family.marker is None or family.marker in _parameters(cls)
 
 
-def takes_batches(name: str) -> bool:
-    """False when this ComfyUI's own model fails on two conds or images in one call (cfg above 1, batch 2)."""
+def takes_rows(name: str, rows: int) -> bool:
+    """False when this ComfyUI's own model fails on so many conds and images in one call."""
     version = tuple(int(part) for part in comfyui_version.split(".")[:3])
-    return version >= FAMILIES[name].batches_since
+    family = FAMILIES[name]
+    return rows == 1 or (rows <= family.max_rows and version >= family.batches_since)
 
 
 def load(name: str, seed: int = 0, dtype: torch.dtype | None = None) -> ModelPatcher:
     """The tiny model, loaded as UNETLoader loads a checkpoint, with its choice of a dtype for the weights."""
     model_options = {} if dtype is None else {"dtype": dtype}
+    metadata = FAMILIES[name].metadata
+    described = {} if metadata is None else {"metadata": metadata}
     with _detection_told(FAMILIES[name]):
-        model = comfy.sd.load_diffusion_model_state_dict(state_dict(name, seed), model_options=model_options)
+        model = comfy.sd.load_diffusion_model_state_dict(
+            state_dict(name, seed), model_options=model_options, **described
+        )
     if model is None:
         raise AssertionError(f"ComfyUI {comfyui_version} did not recognise the tiny {name} checkpoint")
     return model
@@ -301,11 +91,14 @@ def sample(
     negative: Conditioning | None = None,
     callback: Callable[..., None] | None = None,
 ) -> Tensor:
-    """The sampled latent, as KSampler gives it. Conditionings and latent default to the family's own."""
+    """The sampled latent, as KSampler gives it; several of them end to end, (B, N).
+
+    Conditionings and latent default to the family's own.
+    """
     latent = empty_latent(name, batch) if latent is None else latent
     default_positive, default_negative = conditionings(name)
     with torch.inference_mode():
-        return comfy.sample.sample(
+        sampled = comfy.sample.sample(
             model,
             comfy.sample.prepare_noise(latent, seed),
             steps,
@@ -321,6 +114,14 @@ def sample(
             disable_pbar=True,
             seed=seed,
         )
+    return flat(sampled)
+
+
+def flat(latent: Any) -> Tensor:
+    """A latent as it is; several nested ones end to end, (B, N)."""
+    if isinstance(latent, Tensor):
+        return latent
+    return torch.cat([part.flatten(1) for part in latent.unbind()], dim=1)
 
 
 def conditionings(name: str, seed: int = 1) -> tuple[Conditioning, Conditioning]:
@@ -331,12 +132,18 @@ def conditionings(name: str, seed: int = 1) -> tuple[Conditioning, Conditioning]
 
 
 def empty_latent(name: str, batch: int = 1) -> Tensor:
-    return torch.zeros(batch, *FAMILIES[name].latent_shape[1:])
+    """A latent of zeros; nested where the family has several."""
+    shape = FAMILIES[name].latent_shape
+    if isinstance(shape, tuple):
+        return torch.zeros(batch, *shape[1:])
+    from comfy.nested_tensor import NestedTensor
+
+    return NestedTensor([torch.zeros(batch, *part[1:]) for part in shape])
 
 
 def blocks(model: ModelPatcher, name: str) -> dict[tuple[str, int], nn.Module]:
     """The model's transformer blocks by (list name, index), in the order in which they run."""
-    lists = {label: getattr(model.model.diffusion_model, label) for label in FAMILIES[name].blocks}
+    lists = {label: attrgetter(label)(model.model.diffusion_model) for label in FAMILIES[name].blocks}
     return {(label, index): block for label, blocks in lists.items() for index, block in enumerate(blocks)}
 
 
@@ -366,14 +173,14 @@ def count_blocks(model: ModelPatcher, name: str) -> Iterator[Counter[tuple[str, 
 def state_dict(name: str, seed: int = 0) -> dict[str, Tensor]:
     """A random checkpoint in the key names of the family's files."""
     family = FAMILIES[name]
-    module = _import(family.module)(
-        dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **family.arguments
-    )
+    cls = _import(family.module)
+    arguments = {key: value for key, value in family.arguments.items() if _takes(cls, key)}
+    module = cls(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **arguments)
     generator = Generator().manual_seed(seed)
     # SD3's pos_embed is a buffer too, but an empty one until a checkpoint fills it.
     buffers = {key for key, _ in module.named_buffers() if not key.endswith("pos_embed")}
     return {
-        key: tensor.clone() if key in buffers else _random(key, tensor, generator)
+        key: tensor.clone() if key in buffers or not tensor.numel() else _random(key, tensor, generator)
         for key, tensor in module.state_dict().items()
     }
 
@@ -405,6 +212,14 @@ def _detection_told(family: Family) -> Iterator[None]:
 def _import(path: str) -> type[nn.Module]:
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def _takes(cls: type[nn.Module], key: str) -> bool:
+    """Whether a constructor takes an argument; those of an older host lack some."""
+    own = inspect.signature(cls.__init__).parameters.values()
+    has_params = hasattr(importlib.import_module(cls.__module__), f"{cls.__name__}Params")
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own)
+    return key in _parameters(cls) or (takes_any and not has_params)
 
 
 def _parameters(cls: type[nn.Module]) -> set[str]:
