@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .config import Placement
-from .drift import sample_tokens, token_weights
+from .drift import num_sampled, token_weights
 
 MAX_ANCHORS = 3
 SAME_TIME = 1e-6
@@ -41,12 +40,16 @@ class Anchor:
 
 
 def make_anchor(
-    time: float, probe: Tensor, residual: Tensor, spatial_weight: float, placement: Placement
+    time: float,
+    probe: Tensor,
+    residual: Tensor,
+    residual_sample: Tensor,
+    spatial_weight: float,
+    is_offloaded: bool,
 ) -> Anchor:
-    """Anchor of a full pass; `probe` and `residual` must belong to the caller alone."""
-    sample = sample_tokens(residual)
-    stored = to_ram(residual) if placement == "offload" else residual
-    return Anchor(time, probe, stored, sample, token_weights(probe, spatial_weight))
+    """Anchor of a full pass; the tensors must belong to the caller alone."""
+    stored = to_ram(residual) if is_offloaded else residual
+    return Anchor(time, probe, stored, residual_sample, token_weights(probe, spatial_weight))
 
 
 def to_ram(tensor: Tensor) -> Tensor:
@@ -57,6 +60,49 @@ def to_ram(tensor: Tensor) -> Tensor:
         tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.device.type == "cuda"
     )
     return pinned.copy_(tensor, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """What the anchors of one branch will take, known before anything is computed.
+
+    Attributes:
+        rows: pictures or videos of the branch.
+        num_tokens: image tokens of each.
+        width: numbers a token.
+        element_size: bytes a number, in the model's dtype.
+        is_weighted: whether a weight is kept for each sampled token.
+    """
+
+    rows: int
+    num_tokens: int
+    width: int
+    element_size: int
+    is_weighted: bool = True
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes of one residual."""
+        return self.rows * self.num_tokens * self.width * self.element_size
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of what the statistics of one anchor look at: probe and residual in fp32, and the weights."""
+        numbers = 2 * self.width + (1 if self.is_weighted else 0)
+        return 4 * self.rows * num_sampled(self.num_tokens) * numbers
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes that the branch holds once it has all its anchors."""
+        return MAX_ANCHORS * (self.residual_bytes + self.sample_bytes)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the device or in RAM: PyTorch has several for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in words or "allocate memory" in words)
 
 
 @dataclass
@@ -74,6 +120,12 @@ class AnchorHistory:
             self.anchors[0] = anchor
         else:
             self.anchors.appendleft(anchor)
+
+    def make_room(self, time: float) -> None:
+        """Drop what the next anchor, at this noise level, will push out, before memory for it is taken."""
+        is_replaced = bool(self.anchors) and abs(self.newest.time - time) < SAME_TIME
+        if not is_replaced and len(self.anchors) == MAX_ANCHORS:
+            self.anchors.pop()
 
     def is_below(self, time: float) -> bool:
         """Whether a noise level lies above the newest anchor's: the sampler has gone back up."""

@@ -281,9 +281,10 @@ class HookedModel:
         else:
             call = ModelCall(self.run, sigma, branches)
             walk = self.walk(call)
-            if self.run.config.is_off:
+            reason = Reason.OFF if self.run.config.is_off else Reason.NO_MEMORY
+            if self.run.config.is_off or self.run.has_given_up:
                 yield walk
-                call.close(len(self.layers), len(self.layers), Reason.OFF)
+                call.close(len(self.layers), len(self.layers), reason)
                 return
         with self.hooks.during(walk):
             yield walk

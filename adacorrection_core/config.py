@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 Mode = Literal["accelerated", "paper"]
-Placement = Literal["device", "offload"]
+Placement = Literal["auto", "device", "offload"]
 
 MODES: tuple[Mode, ...] = ("accelerated", "paper")
-PLACEMENTS: tuple[Placement, ...] = ("device", "offload")
+PLACEMENTS: tuple[Placement, ...] = ("auto", "device", "offload")
 
 
 class ConfigError(ValueError):
@@ -59,7 +59,8 @@ class CorrectionConfig:
         target_speedup: ask for a fraction of 1 / target_speedup block executions; the tolerance is
             then steered during the run, and `tolerance` is ignored.
         mode: "accelerated" (saves time) or "paper" (the published per-layer blend, for study).
-        cache_placement: "device" keeps the residuals where the model computes, "offload" in RAM.
+        cache_placement: "device" keeps the residuals where the model computes, "offload" in RAM, "auto"
+            in RAM where they would not fit beside the model.
         preset: where the setting comes from, for its name.
     """
 
@@ -73,7 +74,7 @@ class CorrectionConfig:
     end_percent: float = 1.0
     target_speedup: float | None = None
     mode: Mode = "accelerated"
-    cache_placement: Placement = "device"
+    cache_placement: Placement = "auto"
     preset: str = "custom"
 
     def __post_init__(self) -> None:

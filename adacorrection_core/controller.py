@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .anchors import make_anchor
+from .anchors import is_out_of_memory, make_anchor
 from .correction import corrected_tokens, forecast_gains, forecast_move, prior_weight, time_moves
 from .drift import gram, relative_drift, sample_tokens
 from .rules import Signals
@@ -210,44 +210,60 @@ class ModelCall:
     def complete(self, hidden_states: Tensor) -> None:
         """After the last block of a computed step: measure the forecast against the truth, keep an anchor.
 
+        Where memory runs out the run goes on without the cache.
+
         Args:
             hidden_states: (B, N, D) image tokens; only what is made from them is kept.
         """
+        try:
+            self.keep(hidden_states)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.run.give_up()
+        # The call is kept until its norms are read; the tokens need not be.
+        self.entered = self.probed = self.probe_residual = None
+
+    def keep(self, hidden_states: Tensor) -> None:
+        """See `complete`."""
         if self.probed is None or hidden_states.shape != self.probed.shape:
             return
         if self.evaluation.should_compute is None:
             self.evaluation.should_compute = True
-        residual = hidden_states - self.probed
+        # In the place of the probe's copy, so that a call needs no more than one tensor beside the anchors.
+        residual = self.probed.neg_().add_(hidden_states)
         norms = torch.linalg.vector_norm(residual, dim=tuple(range(1, residual.ndim)), dtype=torch.float32)
         self.run.unread.append((norms, self.drop_if_not_finite))
         for i, state in enumerate(self.states):
             self.remember(i, state, self.rows(residual, i))
         self.run.note_bytes_held()
-        # The call is kept until its norms are read; the tokens need not be.
-        self.entered = self.probed = self.probe_residual = None
 
     def remember(self, index: int, state: BranchState, residual: Tensor) -> None:
         """Measure and keep one branch of a computed step."""
         assert self.probe_residual is not None
         # One branch fills the tensor: it is already ours alone. A share of it is copied, not to pin the rest.
         is_whole = len(self.branches) == 1
-        probe = self.rows(self.probe_residual, index)
+        probe, sample = self.rows(self.probe_residual, index), sample_tokens(residual)
+        if self.gains:
+            self.measure(index, state, sample)
+        state.history.make_room(self.time)
         anchor = make_anchor(
             self.time,
             probe if is_whole else probe.clone(),
             residual if is_whole else residual.clone(),
+            sample,
             self.run.config.spatial_weight,
-            self.run.config.cache_placement,
+            self.run.is_offloaded,
         )
-        if self.gains:
-            truth = anchor.residual_sample
-            moved = truth - state.history.newest.residual_sample
-            past = state.history.residual_sample_moves()
-            gains = self.gains[index]
-            reach = forecast_move(past, gains) if gains else torch.zeros_like(moved)
-            vectors = [truth, moved, reach]
-            self.evaluation.measurements.append(Measurement(self.branches[index].role, vectors))
         state.history.push(anchor)
+
+    def measure(self, index: int, state: BranchState, truth: Tensor) -> None:
+        """Hold what the forecast of a branch would have been against the truth at the sampled tokens."""
+        gains = self.gains[index]
+        moved = truth - state.history.newest.residual_sample
+        past = state.history.residual_sample_moves()
+        reach = forecast_move(past, gains) if gains else torch.zeros_like(moved)
+        self.evaluation.measurements.append(Measurement(self.branches[index].role, [truth, moved, reach]))
 
     def drop_if_not_finite(self, norms: list[float]) -> None:
         """Forget the branches whose residual turned out to hold NaN or infinity."""

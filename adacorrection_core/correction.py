@@ -107,11 +107,15 @@ def corrected_tokens(
         gains: one a past movement; none holds the newest residual.
         weight: correction weight.
     """
-    near = [residual.to(base.device, non_blocking=True) for residual in residuals[: len(gains) + 1]]
-    total = base + near[0]
-    for gain, now, before in zip(gains, near, near[1:], strict=False):
-        if weight * gain != 0:
-            total.add_(now - before, alpha=weight * gain)
+    now = residuals[0].to(base.device, non_blocking=True)
+    total = base + now
+    for gain, residual in zip(gains, residuals[1:], strict=False):
+        if weight * gain == 0:
+            now = residual
+            continue
+        before = residual.to(base.device, non_blocking=True)
+        total.add_(now.to(base.device, non_blocking=True) - before, alpha=weight * gain)
+        now = before  # of those in RAM only two at a time are on the device
     if total.dtype == torch.float16:
         total.clamp_(torch.finfo(total.dtype).min, torch.finfo(total.dtype).max)
     return total

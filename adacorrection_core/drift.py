@@ -25,6 +25,11 @@ def token_stride(num_tokens: int) -> int:
     return max(1, math.ceil(num_tokens / MAX_SAMPLED_TOKENS))
 
 
+def num_sampled(num_tokens: int) -> int:
+    """How many tokens of a sequence the statistics look at."""
+    return math.ceil(num_tokens / token_stride(num_tokens))
+
+
 def sample_tokens(hidden_states: Tensor) -> Tensor:
     """Float32 copy of the tokens that the statistics look at.
 

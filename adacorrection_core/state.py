@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .anchors import AnchorHistory
+from .anchors import MAX_ANCHORS, AnchorHistory, CacheSize
 from .config import CorrectionConfig
 from .correction import WeightPosterior
 from .drift import gram
@@ -108,6 +108,8 @@ class RunState:
         probe_share: part of a full pass that the probe costs, for the budget.
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached residual, as a plain cache does.
+        is_offloaded: whether residuals are kept in RAM.
+        has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         observer: hears of the records of each model call when it is over.
     """
 
@@ -118,6 +120,8 @@ class RunState:
     probe_share: float = 0.0
     rule: Rule | None = None
     is_correcting: bool = True
+    is_offloaded: bool = False
+    has_given_up: bool = False
     observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
@@ -127,6 +131,28 @@ class RunState:
     marked: list[StepRecord] = field(default_factory=list)
     marked_at: float = 0.0
     unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
+
+    def expect(self, sizes: Sequence[CacheSize], fits: Callable[[int], bool]) -> int:
+        """Decide where the residuals are kept, once it is known what the run will hold.
+
+        Args:
+            sizes: of each branch.
+            fits: whether so many bytes fit on the device beside all else.
+
+        Returns:
+            bytes that the cache will take on the device, one more tensor of each branch included: the
+            probe's copy while a call computes.
+        """
+        residuals = sum(size.residual_bytes for size in sizes)
+        held = sum(size.bytes_held for size in sizes)
+        if self.config.cache_placement == "auto":
+            self.is_offloaded = not fits(held + residuals)
+        self.report.bytes_expected, self.report.is_offloaded = held, self.is_offloaded
+        samples = sum(MAX_ANCHORS * size.sample_bytes for size in sizes)
+        return residuals + (samples if self.is_offloaded else held)
 
     @property
     def decision_rule(self) -> Rule:
@@ -257,6 +283,15 @@ class RunState:
         self.report.is_finished = True
         self.release()
         return self.report
+
+    def give_up(self) -> None:
+        """Memory for the cache ran out: free what it holds and go on without it."""
+        self.has_given_up = True
+        self.branches.clear()
+        self.report.note = (
+            "Memory for the cache ran out, and the run went on without it. Set cache_placement to offload, "
+            "or make the picture or video smaller."
+        )
 
     def release(self) -> None:
         """Drop every tensor, after a run that ended in any way."""

@@ -34,6 +34,7 @@ class Reason(str, Enum):
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
     BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
     PAPER = "paper mode computes every block"
+    NO_MEMORY = "memory for the cache ran out"
     OTHER_CACHE = "another cache is at work on this model"
 
 
@@ -87,6 +88,8 @@ class RunReport:
         records: one a step and branch, in order.
         seconds: measured time of the whole run.
         bytes_held: most bytes that the anchors held at one time.
+        bytes_expected: bytes that they were expected to hold before the run; 0 where nothing was known.
+        is_offloaded: whether the residuals were kept in RAM.
         resets: how often a branch started afresh because of NaN or infinity.
         note: what the artist should know of the setting; empty where there is nothing.
         is_finished: False where the run was interrupted or failed.
@@ -99,6 +102,8 @@ class RunReport:
     records: list[StepRecord] = field(default_factory=list)
     seconds: float = 0.0
     bytes_held: int = 0
+    bytes_expected: int = 0
+    is_offloaded: bool = False
     resets: int = 0
     note: str = ""
     is_finished: bool = False
@@ -152,7 +157,7 @@ class RunReport:
             f"{self.num_steps} steps: {self.done()}",
             f"{self.block_fraction:.0%} of the block executions, hit rate {self.hit_rate:.0%}",
             f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
-            f"cache {self.bytes_held / 2**20:.1f} MB",
+            f"cache {self.bytes_held / 2**20:.1f} MB{' in RAM' if self.is_offloaded else ''}",
         ]
         if self.note:
             lines.append(self.note)

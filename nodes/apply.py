@@ -76,7 +76,7 @@ TOOLTIPS = {
     ),
     "cache_placement": (
         "Where the remembered results wait. device is fast and takes graphics memory; offload keeps them in "
-        "RAM, which costs copying."
+        "RAM, which costs copying; auto takes RAM where they would not fit beside the model."
     ),
 }
 

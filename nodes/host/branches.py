@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...adacorrection_core.state import Branch
-from .families import unwrapped
+from .recognise import unwrapped
 
 
 def patches_in(options: dict[str, Any]) -> frozenset[tuple[Any, ...]]:

@@ -24,15 +24,30 @@ Facts and their places in ComfyUI 0.33 (https://github.com/yzkee/ComfyUI/tree/78
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
 from ...adacorrection_core.layouts import BATCH_LAST_GRID, GRID, STREAMS, UNBATCHED
 from ...adacorrection_core.stages import Arguments, Stage
-from .family import Family
+from .family import Family, Shape, Tokens
 
 
 def reference_tokens(arguments: Arguments) -> int:
     """Tokens of reference pictures (Kontext, Edit) behind the latent's own; the head cuts them off."""
     options = arguments[1].get("transformer_options") or {}
     return sum(options.get("reference_image_num_tokens", ()))
+
+
+def audio_rows(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
+    """Rows of video width that the tokens of an audio latent (B, C, T, F) fill."""
+    return math.ceil(latent_shapes[1][2] * model.audio_inner_dim / model.inner_dim)
+
+
+def minimax_audio_tokens(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
+    """Two tokens for each moment of an audio latent (B, C, T)."""
+    return 2 * latent_shapes[1][-1]
 
 
 # Blocks that more than one family is made of.
@@ -45,7 +60,7 @@ QWEN_STAGE = Stage(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    Family("Flux", ("flux.model.Flux",), FLUX_STAGES, reference_tokens),
+    Family("Flux", ("flux.model.Flux",), FLUX_STAGES, Tokens(), reference_tokens),
     Family("Chroma", ("chroma.model.Chroma", "chroma_radiance.model.ChromaRadiance"), FLUX_STAGES),
     Family(
         "SD3",
@@ -59,6 +74,7 @@ FAMILIES: tuple[Family, ...] = (
             Stage("double_layers", (1, "x"), (0, "c"), ("text", "image")),
             Stage("single_layers", (0, "cx"), order="text_first"),
         ),
+        Tokens("init_x_linear.out_features"),
     ),
     Family(
         "HunyuanVideo",
@@ -79,25 +95,46 @@ FAMILIES: tuple[Family, ...] = (
             "wan.model_wandancer.WanDancerModel",
         ),
         (Stage("blocks", (0, "x")),),
+        Tokens("dim"),
     ),
-    Family("LTX-Video", ("lightricks.model.LTXVModel",), (Stage("transformer_blocks", (0, "x")),)),
+    Family(
+        "LTX-Video",
+        ("lightricks.model.LTXVModel",),
+        (Stage("transformer_blocks", (0, "x")),),
+        Tokens("inner_dim", 1),
+    ),
     Family(
         "LTX-2",
         ("lightricks.av_model.LTXAVModel",),
         (Stage("transformer_blocks", (0, "x"), layout=STREAMS),),
+        Tokens("inner_dim", 1, more=audio_rows),
     ),
-    Family("Qwen-Image", ("qwen_image.model.QwenImageTransformer2DModel",), (QWEN_STAGE,), reference_tokens),
-    Family("Mage-Flow", ("mage_flow.model.MageFlowTransformer2DModel",), (QWEN_STAGE,), reference_tokens),
-    Family("Lens", ("lens.model.LensTransformer2DModel",), (QWEN_STAGE,)),
+    Family(
+        "Qwen-Image",
+        ("qwen_image.model.QwenImageTransformer2DModel",),
+        (QWEN_STAGE,),
+        Tokens("inner_dim"),
+        reference_tokens,
+    ),
+    Family(
+        "Mage-Flow",
+        ("mage_flow.model.MageFlowTransformer2DModel",),
+        (QWEN_STAGE,),
+        Tokens("inner_dim"),
+        reference_tokens,
+    ),
+    Family("Lens", ("lens.model.LensTransformer2DModel",), (QWEN_STAGE,), Tokens("inner_dim")),
     Family(
         "JoyImage",
         ("joyimage.model.JoyImageTransformer3DModel",),
         (Stage("double_blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
+        Tokens("img_in.out_channels"),
     ),
     Family(
         "Lumina 2, Z-Image",
         ("lumina.model.NextDiT", "lumina.model.NextDiTPixelSpace"),
         (Stage("layers", (0, "x")),),
+        Tokens("dim", has_text=True),
     ),
     Family(
         "HiDream",
@@ -106,36 +143,45 @@ FAMILIES: tuple[Family, ...] = (
             Stage("double_stream_blocks", (0, "image_tokens"), (2, "text_tokens"), ("image", "text")),
             Stage("single_stream_blocks", (0, "image_tokens"), order="image_first"),
         ),
+        Tokens("inner_dim"),
     ),
     Family(
         "Mochi",
         ("genmo.joint_model.asymm_models_joint.AsymmDiTJoint",),
         (Stage("blocks", (0, "x"), (2, "y"), ("image", "text")),),
+        Tokens("hidden_size_x"),
     ),
     Family(
         "CogVideoX",
         ("cogvideo.model.CogVideoXTransformer3DModel",),
         (Stage("blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
+        Tokens("dim"),
     ),
     Family(
         "Cosmos 1",
         ("cosmos.model.GeneralDIT",),
         (Stage("blocks", (0, "x"), layout=BATCH_LAST_GRID),),
+        Tokens("model_channels", ("patch_temporal", "patch_spatial", "patch_spatial")),
     ),
     Family(
         "Cosmos Predict2, Anima",
         ("cosmos.predict2.MiniTrainDIT", "anima.model.Anima"),
         (Stage("blocks", (0, "x_B_T_H_W_D"), layout=GRID),),
+        Tokens("model_channels", ("patch_temporal", "patch_spatial", "patch_spatial")),
     ),
     Family(
         "Kandinsky 5",
         ("kandinsky5.model.Kandinsky5",),
         (Stage("visual_transformer_blocks", (0, "visual_embed")),),
+        Tokens("model_dim"),
     ),
     Family("HunyuanDiT", ("hydit.models.HunYuanDiT",), (Stage("blocks", (0, "x")),)),
     Family("PixArt", ("pixart.pixartms.PixArtMS",), (Stage("blocks", (0, "x")),)),
     Family(
-        "OmniGen2", ("omnigen.omnigen2.OmniGen2Transformer2DModel",), (Stage("layers", (0, "hidden_states")),)
+        "OmniGen2",
+        ("omnigen.omnigen2.OmniGen2Transformer2DModel",),
+        (Stage("layers", (0, "hidden_states")),),
+        Tokens(has_text=True),
     ),
     Family(
         "Boogu",
@@ -150,9 +196,21 @@ FAMILIES: tuple[Family, ...] = (
             Stage("single_stream_layers", (0, "hidden_states"), order="text_first"),
         ),
     ),
-    Family("Krea 2", ("krea2.model.SingleStreamDiT",), (Stage("blocks", (0, "x")),)),
-    Family("Ernie-Image", ("ernie.model.ErnieImageModel",), (Stage("layers", (0, "x")),)),
-    Family("Ideogram 4", ("ideogram4.model.Ideogram4Transformer2DModel",), (Stage("layers", (0, "x")),)),
+    Family(
+        "Krea 2",
+        ("krea2.model.SingleStreamDiT",),
+        (Stage("blocks", (0, "x")),),
+        Tokens("first.out_features", "patch", has_text=True),
+    ),
+    Family(
+        "Ernie-Image", ("ernie.model.ErnieImageModel",), (Stage("layers", (0, "x")),), Tokens(has_text=True)
+    ),
+    Family(
+        "Ideogram 4",
+        ("ideogram4.model.Ideogram4Transformer2DModel",),
+        (Stage("layers", (0, "x")),),
+        Tokens("layers.0.attention.dim", has_text=True),
+    ),
     Family(
         "PixelDiT",
         ("pixeldit.model.PixDiT_T2I", "pixeldit.pid.PidNet"),
@@ -162,23 +220,39 @@ FAMILIES: tuple[Family, ...] = (
         "ACE-Step",
         ("ace.model.ACEStepTransformer2DModel",),
         (Stage("transformer_blocks", (0, "hidden_states")),),
+        Tokens("inner_dim"),
     ),
     Family(
         "ACE-Step 1.5",
         ("ace.ace_step15.AceStepConditionGenerationModel",),
         (Stage("decoder.layers", (0, "hidden_states")),),
+        Tokens("decoder.layers.0.self_attn.hidden_size"),
     ),
     Family(
         "Stable Audio",
         ("audio.dit.AudioDiffusionTransformer",),
         (Stage("transformer.layers", (0, "x")),),
+        Tokens("transformer.dim", 1),
     ),
-    Family("Hunyuan3D 2.0", ("hunyuan3d.model.Hunyuan3Dv2",), FLUX_STAGES),
+    Family(
+        "Hunyuan3D 2.0", ("hunyuan3d.model.Hunyuan3Dv2",), FLUX_STAGES, Tokens("latent_in.out_features", 1)
+    ),
     Family(
         "Hunyuan3D 2.1",
         ("hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
         (Stage("blocks", (0, "hidden_states")),),
+        Tokens(patch=1),
     ),
-    Family("TripoSplat", ("triposplat.model.LatentSeqMMFlowModel",), (Stage("blocks", (0, "x")),)),
-    Family("MiniMax H3", ("minimax.model.MiniMaxH3Model",), (Stage("blocks", (0, "x"), layout=UNBATCHED),)),
+    Family(
+        "TripoSplat",
+        ("triposplat.model.LatentSeqMMFlowModel",),
+        (Stage("blocks", (0, "x")),),
+        Tokens("model_channels", 1),
+    ),
+    Family(
+        "MiniMax H3",
+        ("minimax.model.MiniMaxH3Model",),
+        (Stage("blocks", (0, "x"), layout=UNBATCHED),),
+        Tokens(has_text=True, more=minimax_audio_tokens),
+    ),
 )

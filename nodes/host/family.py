@@ -2,12 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import nn
 
 from ...adacorrection_core.stages import Arguments, Layer, Stage, find_layers
+
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How many tokens of a latent a family's cache keeps, and how wide they are.
+
+    Attributes:
+        width: attribute of the model that holds a token's width, dotted where it lies deeper.
+        patch: attribute that holds how many of the latent's elements a token spans: one number for height
+            and width, or one for each of the last axes; several attributes, or the number itself.
+        has_text: whether the prompt's tokens are kept with the image's.
+        more: tokens beside those of the first latent, from the model and the shapes of all latents.
+    """
+
+    width: str = "hidden_size"
+    patch: str | int | tuple[str, ...] = "patch_size"
+    has_text: bool = False
+    more: Callable[[nn.Module, Sequence[Shape]], int] | None = None
+
+    def width_of(self, model: nn.Module) -> int:
+        """Numbers a token."""
+        return int(attrgetter(self.width)(model))
+
+    def count(self, model: nn.Module, latent_shapes: Sequence[Shape], text_length: int) -> int:
+        """Tokens a picture or video.
+
+        Args:
+            model: the diffusion model.
+            latent_shapes: (B, C, ...) of each latent.
+            text_length: tokens of the prompt.
+        """
+        sides = list(latent_shapes[0][2:])
+        patch = self.patch_of(model)
+        spans = [1] * (len(sides) - len(patch)) + patch[-len(sides) :]
+        tokens = math.prod(math.ceil(side / span) for side, span in zip(sides, spans, strict=True))
+        more = self.more(model, latent_shapes) if self.more else 0
+        return tokens + more + (text_length if self.has_text else 0)
+
+    def patch_of(self, model: nn.Module) -> list[int]:
+        """Elements of the latent that a token spans, along the last axes."""
+        if isinstance(self.patch, tuple):
+            return [attrgetter(name)(model) for name in self.patch]
+        patch = self.patch if isinstance(self.patch, int) else attrgetter(self.patch)(model)
+        return [patch, patch] if isinstance(patch, int) else list(patch)
 
 
 @dataclass(frozen=True)
@@ -18,12 +66,14 @@ class Family:
         name: as artists know it.
         classes: qualified names of its diffusion model's classes, below comfy.ldm.
         stages: its lists of blocks, in the order in which they run.
+        tokens: how many tokens are kept, and how wide they are.
         trailing_tokens: image tokens at the end that the head does not read; None where there are none.
     """
 
     name: str
     classes: tuple[str, ...]
     stages: tuple[Stage, ...]
+    tokens: Tokens = Tokens()
     trailing_tokens: Callable[[Arguments], int] | None = None
 
     def layers(self, diffusion_model: nn.Module) -> list[Layer]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy.patcher_extension import WrappersMP
@@ -24,7 +25,8 @@ from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
 from .branches import branches_of, role_name
 from .events import LiveRun, show_text
-from .family import Family
+from .family import Family, Shape
+from .memory import called_conds, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
 
@@ -62,6 +64,7 @@ def apply_correction(
     patched = model.clone()
     wrappers = (
         (WrappersMP.OUTER_SAMPLE, session.outer_sample),
+        (WrappersMP.PREPARE_SAMPLING, session.prepare_sampling),
         (WrappersMP.APPLY_MODEL, session.apply_model),
     )
     for kind, wrapper in wrappers:
@@ -134,7 +137,8 @@ class Session:
         options = guider.model_options.setdefault("transformer_options", {})
         if not self.config.is_off:
             report.note = two_caches(guider.model_options)
-        options[KEY] = handle = RunHandle(run, is_yielding=bool(report.note))
+        shapes = kwargs.get("latent_shapes") or [args[0].shape]
+        options[KEY] = handle = RunHandle(run, shapes, is_yielding=bool(report.note))
         if handle.is_yielding:
             logger.warning("AdaCorrection: %s", report.note)
         self.follow(run)
@@ -152,6 +156,21 @@ class Session:
             if self.live is not None:
                 self.live.end()
             logger.info("%s", log_line(report))
+
+    def prepare_sampling(
+        self, executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """PREPARE_SAMPLING wrapper: say what the cache will take, before the host makes room for the run."""
+        options = kwargs.get("model_options") or {}
+        handle: RunHandle | None = options.get("transformer_options", {}).get(KEY)
+        family = find_family(unwrapped(model.model.diffusion_model))
+        is_idle = handle is None or handle.is_yielding or self.config.is_off
+        if is_idle or family is None or self.config.mode == "paper":
+            return executor(model, noise_shape, conds, *args, **kwargs)
+        called = called_conds(conds, handle.run.cfg)
+        sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
+        needed = handle.run.expect(sizes, lambda held: fits(model, noise_shape, held))
+        return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL wrapper: the length of one model call.
@@ -195,11 +214,13 @@ class RunHandle:
 
     Args:
         run: state of the run.
+        latent_shapes: (B, C, ...) of each latent.
         is_yielding: whether every call is left to another cache.
     """
 
-    def __init__(self, run: RunState, is_yielding: bool = False) -> None:
+    def __init__(self, run: RunState, latent_shapes: Sequence[Shape] = (), is_yielding: bool = False) -> None:
         self.run = run
+        self.latent_shapes = latent_shapes
         self.is_yielding = is_yielding
         self.models: dict[int, HookedModel | Reason] = {}
         self.plain: list[tuple[Tensor, list[Any], list[int]]] = []

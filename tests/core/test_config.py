@@ -52,7 +52,7 @@ def test_end_before_start_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "choices"), [("mode", "accelerated, paper"), ("cache_placement", "device, offload")]
+    ("name", "choices"), [("mode", "accelerated, paper"), ("cache_placement", "auto, device, offload")]
 )
 def test_unknown_choice_is_refused_with_the_choices(name, choices):
     with pytest.raises(ConfigError, match=f"{name} is 'x'; choose one of: {choices}"):

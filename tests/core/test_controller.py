@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy import ToyModel, call, hook, new_run, smooth_input
 
+from adacorrection_core import anchors, controller
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.state import Branch, RunState
 from adacorrection_core.stats import Outcome, Reason
@@ -306,3 +307,21 @@ def test_an_observer_hears_of_each_call_when_it_is_over():
         call(model, hooked, sigma, smooth_input(sigma, batch=2), ("cond", "uncond"))
     assert heard == [(2, record.blocks_run) for record in run.report.records[::2]]
     assert {blocks for _, blocks in heard} == {1, 4}
+
+
+def test_a_run_goes_on_without_the_cache_when_memory_runs_out(monkeypatch):
+    _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
+    numbers = iter(range(100))
+
+    def make_anchor(*args):
+        if next(numbers) == 2:
+            raise torch.OutOfMemoryError
+        return anchors.make_anchor(*args)
+
+    monkeypatch.setattr(controller, "make_anchor", make_anchor)
+    report, outputs = run_all(ToyModel())
+
+    assert torch.equal(torch.stack(outputs), torch.stack(full))
+    assert [record.reason for record in report.records] == [Reason.WARMUP] * 3 + [Reason.NO_MEMORY] * 7
+    assert report.is_finished
+    assert "Memory for the cache ran out" in report.summary()

@@ -23,8 +23,8 @@ OFF = CorrectionConfig(tolerance=0.0)
 ALWAYS_COMPUTED = CorrectionConfig(tolerance=1e-9)
 # Two steps of three, whatever a tolerance means at present: random models are no measure of that.
 SOME_HITS = CorrectionConfig(target_speedup=1.5, warmup_steps=2)
-# How far a run with SOME_HITS may be from the full one. Noise in place of the picture is at 1.4.
-CLOSE = 0.2
+# How far a run with SOME_HITS may be from the full one, in a family with smooth weights.
+CLOSE = tiny_models.FAMILIES["flux_dev"].closeness
 # One of each kind, for what does not depend on a family's variant.
 REPRESENTATIVES = ("flux_dev", "sd3", "hunyuan_video", "wan21_t2v")
 
@@ -43,6 +43,11 @@ def corrected(family: str, config: CorrectionConfig = SOME_HITS) -> ModelPatcher
 def sampled(model: ModelPatcher, family: str, **options: Any) -> tuple[Tensor, RunReport]:
     """The latent and the report of one run."""
     return tiny_models.sample(model, family, **options), report_of(model)
+
+
+def closeness(family: str) -> float:
+    """How far a run with SOME_HITS may be from the full one."""
+    return tiny_models.FAMILIES[family].closeness
 
 
 def relative_error(latent: Tensor, full: Tensor) -> float:

@@ -7,6 +7,7 @@ from runs import (
     ALWAYS_COMPUTED,
     CLOSE,
     REPRESENTATIVES,
+    closeness,
     corrected,
     model_of,
     relative_error,
@@ -32,8 +33,8 @@ def test_split_calls_are_as_good_as_batched_ones(family: str, monkeypatch: pytes
     assert len(report.records) == 2 * STEPS
     for branch in ("cond", "uncond"):
         assert Outcome.CORRECT in {record.outcome for record in report.records if record.branch == branch}
-    assert relative_error(split, full) < CLOSE
-    assert relative_error(split, batched) < CLOSE
+    assert relative_error(split, full) < closeness(family)
+    assert relative_error(split, batched) < closeness(family)
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)

@@ -46,6 +46,7 @@ def assert_bit_identical(family: str, cfg: float = 1.0, batch: int = 1) -> None:
         assert report.hit_rate == 0
         assert report.block_fraction == 1
         assert (report.bytes_held > 0) == (config is ALWAYS_COMPUTED)
+        assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
 
 
 def test_same_seed_gives_same_latent_and_hits(family: str) -> None:

@@ -31,7 +31,7 @@ NODES = [
     AdaCorrectionDemoPrompt,
     AdaCorrectionDemoDecode,
 ]
-SHARED = {"start_percent": 0.0, "end_percent": 1.0, "cache_placement": "device"}
+SHARED = {"start_percent": 0.0, "end_percent": 1.0, "cache_placement": "auto"}
 FAMILY = "flux_dev"
 
 Node = type[io.ComfyNode]
@@ -166,7 +166,7 @@ def test_custom_takes_every_value() -> None:
         ({**custom(), "mode": "magic"}, {}, "accelerated, paper"),
         (chosen(TARGET, target_speedup=9.0), {}, "from 1 to 4"),
         (chosen("Balanced"), {"start_percent": 0.9, "end_percent": 0.1}, "start must lie before the end"),
-        (chosen("Balanced"), {"cache_placement": "disk"}, "device, offload"),
+        (chosen("Balanced"), {"cache_placement": "disk"}, "auto, device, offload"),
         (chosen("Ludicrous"), {}, "Quality, Balanced, Fast"),
     ],
 )

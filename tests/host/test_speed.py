@@ -6,6 +6,7 @@ from runs import (
     CLOSE,
     REPRESENTATIVES,
     SOME_HITS,
+    closeness,
     corrected,
     model_of,
     relative_error,
@@ -36,7 +37,7 @@ def test_runs_fewer_blocks_and_stays_close(family: str) -> None:
     assert report.blocks_total == branches * 10 * len(tiny_models.blocks(model, family))
     assert report.block_fraction < 0.9
     assert torch.isfinite(latent).all()
-    assert relative_error(latent, full) < CLOSE
+    assert relative_error(latent, full) < closeness(family)
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)

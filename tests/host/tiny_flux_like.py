@@ -160,6 +160,7 @@ FLUX_LIKE: dict[str, Family] = {
         conditioning=conditioning((1, 8, 64), guidance=0.0),
         blocks=("double_blocks", "single_blocks"),
         forced=("hidden_size", "num_heads", "context_in_dim", "out_dim", "hidden_dim", "n_layers", *RADIANCE),
+        closeness=0.4,
     ),
     "sd3": Family(
         module="comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",

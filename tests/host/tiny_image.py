@@ -98,6 +98,7 @@ def lumina(arguments: dict[str, Any], marker: str | None = None, **options: Any)
         blocks=("layers",),
         forced=tuple(arguments),
         marker=marker,
+        closeness=0.4,
     )
 
 
@@ -197,6 +198,7 @@ IMAGE: dict[str, Family] = {
         latent_shape=(1, 16, 1, 16, 16),
         conditioning=conditioning((1, 8, 1280)),
         blocks=("blocks",),
+        closeness=0.6,
     ),
     "ernie_image": Family(
         module="comfy.ldm.ernie.model.ErnieImageModel",

@@ -1,0 +1,100 @@
+"""What the cache will take is known before the run, told to the host, and kept in RAM if it does not fit."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import comfy.ldm.wan.model
+import comfy.model_management
+import comfy.ops
+import pytest
+import torch
+from runs import ALWAYS_COMPUTED, SOME_HITS, corrected, model_of, sampled
+
+import tiny_models
+from adacorrection.adacorrection_core.anchors import CacheSize
+from adacorrection.adacorrection_core.config import CorrectionConfig
+from adacorrection.nodes.host import memory, session
+from adacorrection.nodes.host.recognise import family_of
+
+GB = 1e9
+
+
+def test_a_branch_of_wan_14b() -> None:
+    """81 frames of 832 x 480 are 21 x 60 x 104 in the latent."""
+    width = 5120
+    wan = comfy.ldm.wan.model.WanModel(
+        dim=width,
+        ffn_dim=64,
+        num_layers=1,
+        num_heads=40,
+        device="meta",
+        operations=comfy.ops.disable_weight_init,
+    )
+    tokens = family_of(wan).tokens
+
+    count = tokens.count(wan, [(1, 16, 21, 60, 104)], text_length=512)
+    size = CacheSize(1, count, tokens.width_of(wan), torch.bfloat16.itemsize)
+
+    assert (count, size.width) == (32760, width)
+    assert size.bytes_held < 1.4 * GB
+    assert size.bytes_held > 3 * 32760 * width * 2
+
+
+@contextmanager
+def asked_for() -> Iterator[list[tuple[float, float]]]:
+    """What the host is asked for, as (required, minimum) in bytes."""
+    load, asked = comfy.model_management.load_models_gpu, []
+
+    def load_and_note(models: object, **options: object) -> object:
+        asked.append((options["memory_required"], options["minimum_memory_required"]))
+        return load(models, **options)
+
+    with mock.patch.object(comfy.model_management, "load_models_gpu", load_and_note):
+        yield asked
+
+
+@pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v", "ltxav"])
+def test_the_host_is_asked_for_it(family: str) -> None:
+    with asked_for() as asked:
+        tiny_models.sample(model_of(family), family, steps=2, cfg=3.0)
+        _, report = sampled(corrected(family, ALWAYS_COMPUTED), family, steps=4, cfg=3.0)
+
+    (required, minimum), (required_with, minimum_with) = asked
+    assert minimum_with - minimum == pytest.approx(report.bytes_expected, rel=0.4)
+    assert minimum_with - minimum > report.bytes_expected
+    assert required_with - required >= minimum_with - minimum
+
+
+def test_a_cache_that_is_off_asks_for_nothing() -> None:
+    with asked_for() as asked:
+        for config in (CorrectionConfig(tolerance=0.0), ALWAYS_COMPUTED):
+            tiny_models.sample(corrected("flux_dev", config), "flux_dev", steps=2)
+        tiny_models.sample(model_of("flux_dev"), "flux_dev", steps=2)
+
+    assert asked[0] == asked[2] < asked[1]
+
+
+def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    latent, report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
+    assert not report.is_offloaded
+    monkeypatch.setattr(session, "fits", lambda model, shape, needed: False)
+
+    offloaded, offloaded_report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
+
+    assert offloaded_report.is_offloaded
+    assert "in RAM" in offloaded_report.summary()
+    assert torch.equal(offloaded, latent)
+
+
+@pytest.mark.parametrize("free", [-1, 0, 1])
+def test_what_fits(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the whole model, what sampling takes, and the host's own reserve."""
+    model, shape, needed = model_of("flux_dev").clone(), (1, 16, 16, 16), 1000
+    assert memory.fits(model, shape, 10**15)  # on a CPU there is but one memory
+    model.load_device = torch.device("cuda")
+    taken = model.model_size() + model.model.memory_required([2, *shape[1:]])
+    total = taken + comfy.model_management.extra_reserved_memory() + needed + free
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda device: total)
+
+    assert memory.fits(model, shape, needed) == (free >= 0)
