@@ -80,10 +80,12 @@ class Walk:
             return self.blended(self.call, index, result, arguments)
         if index == self.probe_blocks - 1 and self.has_entered and not self.has_probed:
             self.has_probed = True
-            self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
+            with self.call.run.lock:
+                self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
         elif index == len(self.layers) - 1 and self.has_probed and not self.has_ended:
             self.has_ended = True
-            self.call.complete(self.kept(index, self.output(index, result), arguments))
+            with self.call.run.lock:
+                self.call.complete(self.kept(index, self.output(index, result), arguments))
         return result
 
     def enter(self, call: ModelCall, arguments: Arguments) -> None:
@@ -114,7 +116,9 @@ class Walk:
         if index < len(self.layers) - 1:
             return stage.make_result(arguments)
         self.has_ended = True
-        tokens = self.replaced(index, stage.input(arguments), call.corrected(), arguments)
+        with call.run.lock:
+            corrected = call.corrected()
+        tokens = self.replaced(index, stage.input(arguments), corrected, arguments)
         return stage.make_result(arguments, tokens)
 
     def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
@@ -149,7 +153,8 @@ class Walk:
     def close(self) -> None:
         """End of the call. One that is not whole is counted with the blocks of its repetition."""
         blocks_run = self.blocks_run if self.is_whole else self.blocks_run + len(self.layers)
-        self.call.close(blocks_run, len(self.layers), None if self.has_ended else Reason.NO_HOOK)
+        with self.call.run.lock:
+            self.call.close(blocks_run, len(self.layers), None if self.has_ended else Reason.NO_HOOK)
 
 
 class CountingWalk(Walk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class RunState:
         is_correcting: False holds the cached residual, as a plain cache does.
         is_offloaded: whether residuals are kept in RAM.
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
+        lock: held while state that the calls share changes: several devices may work on one run.
         observer: hears of the records of each model call when it is over.
     """
 
@@ -122,6 +124,7 @@ class RunState:
     is_correcting: bool = True
     is_offloaded: bool = False
     has_given_up: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
     observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None

@@ -34,6 +34,7 @@ class Reason(str, Enum):
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
     BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
     PAPER = "paper mode computes every block"
+    OWN_STATE = "the model keeps state of its own over these calls"
     NO_MEMORY = "memory for the cache ran out"
     OTHER_CACHE = "another cache is at work on this model"
 

@@ -31,7 +31,7 @@ from torch import nn
 
 from ...adacorrection_core.layouts import BATCH_LAST_GRID, GRID, STREAMS, UNBATCHED
 from ...adacorrection_core.stages import Arguments, Stage
-from .family import Family, Shape, Tokens
+from .family import Example, Family, Shape, Tokens
 
 
 def reference_tokens(arguments: Arguments) -> int:
@@ -60,12 +60,25 @@ QWEN_STAGE = Stage(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    Family("Flux", ("flux.model.Flux",), FLUX_STAGES, Tokens(), reference_tokens),
-    Family("Chroma", ("chroma.model.Chroma", "chroma_radiance.model.ChromaRadiance"), FLUX_STAGES),
+    Family(
+        "Flux",
+        ("flux.model.Flux",),
+        FLUX_STAGES,
+        Tokens(),
+        reference_tokens,
+        example=Example("Flux.1", 3072, 16),
+    ),
+    Family(
+        "Chroma",
+        ("chroma.model.Chroma", "chroma_radiance.model.ChromaRadiance"),
+        FLUX_STAGES,
+        example=Example("Chroma", 3072, 16),
+    ),
     Family(
         "SD3",
         ("modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",),
         (Stage("joint_blocks", (1, "x"), (0, "context"), ("text", "image")),),
+        example=Example("SD 3.5 Large", 2432, 16),
     ),
     Family(
         "AuraFlow",
@@ -75,11 +88,13 @@ FAMILIES: tuple[Family, ...] = (
             Stage("single_layers", (0, "cx"), order="text_first"),
         ),
         Tokens("init_x_linear.out_features"),
+        example=Example("AuraFlow", 3072, 16),
     ),
     Family(
         "HunyuanVideo",
         ("hunyuan_video.model.HunyuanVideo",),
         (FLUX_STAGES[0], Stage("single_blocks", (0, "x"), order="image_first")),
+        example=Example("HunyuanVideo 1.0", 3072, 16, True),
     ),
     Family(
         "Wan",
@@ -96,18 +111,31 @@ FAMILIES: tuple[Family, ...] = (
         ),
         (Stage("blocks", (0, "x")),),
         Tokens("dim"),
+        example=Example("Wan 14B", 5120, 16, True),
     ),
+    # Its autoregressive sampler counts on every call to fill the caches of keys and values.
+    Family(
+        "Wan, causal",
+        ("wan.ar_model.CausalWanModel",),
+        (Stage("blocks", (0, "x")),),
+        Tokens("dim"),
+        own_state="ar_state",
+    ),
+    # Its blocks are called by other names than forward, and share buffers.
+    Family("Wan Animate 2", ("wan.model_animate2.WanAnimate2Model",), ()),
     Family(
         "LTX-Video",
         ("lightricks.model.LTXVModel",),
         (Stage("transformer_blocks", (0, "x")),),
         Tokens("inner_dim", 1),
+        example=Example("LTX-Video 2B", 2048, 32, True),
     ),
     Family(
         "LTX-2",
         ("lightricks.av_model.LTXAVModel",),
         (Stage("transformer_blocks", (0, "x"), layout=STREAMS),),
         Tokens("inner_dim", 1, more=audio_rows),
+        example=Example("LTX-2", 4096, 32, True),
     ),
     Family(
         "Qwen-Image",
@@ -115,6 +143,7 @@ FAMILIES: tuple[Family, ...] = (
         (QWEN_STAGE,),
         Tokens("inner_dim"),
         reference_tokens,
+        example=Example("Qwen-Image", 3072, 16),
     ),
     Family(
         "Mage-Flow",
@@ -122,19 +151,28 @@ FAMILIES: tuple[Family, ...] = (
         (QWEN_STAGE,),
         Tokens("inner_dim"),
         reference_tokens,
+        example=Example("Mage-Flow", 3072, 16),
     ),
-    Family("Lens", ("lens.model.LensTransformer2DModel",), (QWEN_STAGE,), Tokens("inner_dim")),
+    Family(
+        "Lens",
+        ("lens.model.LensTransformer2DModel",),
+        (QWEN_STAGE,),
+        Tokens("inner_dim", 1),
+        example=Example("Lens", 1536, 16),
+    ),
     Family(
         "JoyImage",
         ("joyimage.model.JoyImageTransformer3DModel",),
         (Stage("double_blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
         Tokens("img_in.out_channels"),
+        example=Example("JoyImage", 3072, 16),
     ),
     Family(
         "Lumina 2, Z-Image",
         ("lumina.model.NextDiT", "lumina.model.NextDiTPixelSpace"),
         (Stage("layers", (0, "x")),),
-        Tokens("dim", has_text=True),
+        Tokens("dim", has_text=True, multiple="pad_tokens_multiple"),
+        example=Example("Z-Image", 3840, 16),
     ),
     Family(
         "HiDream",
@@ -144,44 +182,63 @@ FAMILIES: tuple[Family, ...] = (
             Stage("single_stream_blocks", (0, "image_tokens"), order="image_first"),
         ),
         Tokens("inner_dim"),
+        example=Example("HiDream-I1", 2560, 16),
     ),
+    # The keys and values of its prompt, kept from the first call, are as deep as its blocks.
+    Family("HiDream-O1", ("hidream_o1.model.HiDreamO1Transformer",), ()),
     Family(
         "Mochi",
         ("genmo.joint_model.asymm_models_joint.AsymmDiTJoint",),
         (Stage("blocks", (0, "x"), (2, "y"), ("image", "text")),),
         Tokens("hidden_size_x"),
+        example=Example("Mochi 1", 3072, 16, True),
     ),
     Family(
         "CogVideoX",
         ("cogvideo.model.CogVideoXTransformer3DModel",),
         (Stage("blocks", (0, "hidden_states"), (1, "encoder_hidden_states"), ("image", "text")),),
         Tokens("dim"),
+        example=Example("CogVideoX 5B", 3072, 16, True),
     ),
     Family(
         "Cosmos 1",
         ("cosmos.model.GeneralDIT",),
         (Stage("blocks", (0, "x"), layout=BATCH_LAST_GRID),),
         Tokens("model_channels", ("patch_temporal", "patch_spatial", "patch_spatial")),
+        example=Example("Cosmos 1 7B", 4096, 16, True),
     ),
     Family(
         "Cosmos Predict2, Anima",
         ("cosmos.predict2.MiniTrainDIT", "anima.model.Anima"),
         (Stage("blocks", (0, "x_B_T_H_W_D"), layout=GRID),),
         Tokens("model_channels", ("patch_temporal", "patch_spatial", "patch_spatial")),
+        example=Example("Cosmos-Predict2 2B", 2048, 16),
     ),
     Family(
         "Kandinsky 5",
         ("kandinsky5.model.Kandinsky5",),
         (Stage("visual_transformer_blocks", (0, "visual_embed")),),
         Tokens("model_dim"),
+        example=Example("Kandinsky 5 Lite", 1792, 16, True),
     ),
-    Family("HunyuanDiT", ("hydit.models.HunYuanDiT",), (Stage("blocks", (0, "x")),)),
-    Family("PixArt", ("pixart.pixartms.PixArtMS",), (Stage("blocks", (0, "x")),)),
+    Family(
+        "HunyuanDiT",
+        ("hydit.models.HunYuanDiT",),
+        (Stage("blocks", (0, "x")),),
+        example=Example("HunyuanDiT", 1408, 16),
+    ),
+    Family(
+        "PixArt",
+        ("pixart.pixartms.PixArtMS",),
+        (Stage("blocks", (0, "x")),),
+        example=Example("PixArt Sigma", 1152, 16),
+    ),
     Family(
         "OmniGen2",
         ("omnigen.omnigen2.OmniGen2Transformer2DModel",),
         (Stage("layers", (0, "hidden_states")),),
         Tokens(has_text=True),
+        example=Example("OmniGen2", 2520, 16),
     ),
     Family(
         "Boogu",
@@ -195,15 +252,21 @@ FAMILIES: tuple[Family, ...] = (
             ),
             Stage("single_stream_layers", (0, "hidden_states"), order="text_first"),
         ),
+        example=Example("Boogu", 3360, 16),
     ),
     Family(
         "Krea 2",
         ("krea2.model.SingleStreamDiT",),
         (Stage("blocks", (0, "x")),),
         Tokens("first.out_features", "patch", has_text=True),
+        example=Example("Krea 2", 6144, 16),
     ),
     Family(
-        "Ernie-Image", ("ernie.model.ErnieImageModel",), (Stage("layers", (0, "x")),), Tokens(has_text=True)
+        "Ernie-Image",
+        ("ernie.model.ErnieImageModel",),
+        (Stage("layers", (0, "x")),),
+        Tokens(has_text=True),
+        example=Example("Ernie-Image", 4096, 16),
     ),
     Family(
         "Ideogram 4",
@@ -215,6 +278,7 @@ FAMILIES: tuple[Family, ...] = (
         "PixelDiT",
         ("pixeldit.model.PixDiT_T2I", "pixeldit.pid.PidNet"),
         (Stage("patch_blocks", (0, "x"), (1, "y"), ("image", "text")),),
+        example=Example("PixelDiT", 1536, 16),
     ),
     Family(
         "ACE-Step",
@@ -254,5 +318,6 @@ FAMILIES: tuple[Family, ...] = (
         ("minimax.model.MiniMaxH3Model",),
         (Stage("blocks", (0, "x"), layout=UNBATCHED),),
         Tokens(has_text=True, more=minimax_audio_tokens),
+        example=Example("MiniMax H3", 5376, 32, True),
     ),
 )

@@ -23,12 +23,14 @@ class Tokens:
         patch: attribute that holds how many of the latent's elements a token spans: one number for height
             and width, or one for each of the last axes; several attributes, or the number itself.
         has_text: whether the prompt's tokens are kept with the image's.
+        multiple: attribute that holds of what number the tokens of text and image are made multiples, if any.
         more: tokens beside those of the first latent, from the model and the shapes of all latents.
     """
 
     width: str = "hidden_size"
     patch: str | int | tuple[str, ...] = "patch_size"
     has_text: bool = False
+    multiple: str | None = None
     more: Callable[[nn.Module, Sequence[Shape]], int] | None = None
 
     def width_of(self, model: nn.Module) -> int:
@@ -48,7 +50,9 @@ class Tokens:
         spans = [1] * (len(sides) - len(patch)) + patch[-len(sides) :]
         tokens = math.prod(math.ceil(side / span) for side, span in zip(sides, spans, strict=True))
         more = self.more(model, latent_shapes) if self.more else 0
-        return tokens + more + (text_length if self.has_text else 0)
+        multiple = (self.multiple and attrgetter(self.multiple)(model)) or 1
+        parts = (tokens + more, text_length if self.has_text else 0)
+        return sum(math.ceil(part / multiple) * multiple for part in parts)
 
     def patch_of(self, model: nn.Module) -> list[int]:
         """Elements of the latent that a token spans, along the last axes."""
@@ -59,15 +63,35 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A published model of a family, for the table in the documentation.
+
+    Attributes:
+        name: as artists know it.
+        width: numbers a token.
+        pixels: along a token's side.
+        is_video: whether its cache is counted by the frame of the latent.
+    """
+
+    name: str
+    width: int
+    pixels: int
+    is_video: bool = False
+
+
+@dataclass(frozen=True)
 class Family:
     """A model family.
 
     Attributes:
         name: as artists know it.
         classes: qualified names of its diffusion model's classes, below comfy.ldm.
-        stages: its lists of blocks, in the order in which they run.
+        stages: its lists of blocks, in the order in which they run; none where it is looked after as a whole.
         tokens: how many tokens are kept, and how wide they are.
         trailing_tokens: image tokens at the end that the head does not read; None where there are none.
+        own_state: transformer option that is there when calls change state of the model's own, so that none
+            may be left out; None where that never is.
+        example: a published model, None where its sizes are not known here.
     """
 
     name: str
@@ -75,6 +99,13 @@ class Family:
     stages: tuple[Stage, ...]
     tokens: Tokens = Tokens()
     trailing_tokens: Callable[[Arguments], int] | None = None
+    own_state: str | None = None
+    example: Example | None = None
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the blocks are known; else the model is looked after as a whole."""
+        return bool(self.stages)
 
     def layers(self, diffusion_model: nn.Module) -> list[Layer]:
         """All blocks of a model of this family, in order."""
@@ -82,6 +113,8 @@ class Family:
 
     def describe(self, diffusion_model: nn.Module) -> str:
         """For reports: "Flux: 19 double + 38 single blocks"."""
+        if not self.has_blocks:
+            return f"{self.name}: whole model, no blocks known"
         counts = [f"{len(stage.blocks_of(diffusion_model))} {kind_of(stage)}" for stage in self.stages]
         return f"{self.name}: {' + '.join(counts)}".removesuffix(" blocks") + " blocks"
 

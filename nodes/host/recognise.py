@@ -8,7 +8,7 @@ from ...adacorrection_core.config import ConfigError
 from .families import FAMILIES
 from .family import Family
 
-UNETS = ("UNetModel", "StableCascadeB", "StableCascadeC", "StageB", "StageC")
+UNETS = {"UNetModel", "StageB", "StageC"}
 
 
 def unwrapped(diffusion_model: nn.Module) -> nn.Module:
@@ -17,10 +17,36 @@ def unwrapped(diffusion_model: nn.Module) -> nn.Module:
 
 
 def find_family(diffusion_model: nn.Module) -> Family | None:
-    """The family of a model, None where it is not known."""
+    """The family of a model; a transformer of none is a family of its own, looked after as a whole.
+
+    Returns:
+        None for what is no transformer.
+    """
     cls = type(diffusion_model)
     name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("comfy.ldm.")
-    return next((family for family in FAMILIES if name in family.classes), None)
+    known = next((family for family in FAMILIES if name in family.classes), None)
+    if known is None and is_transformer(diffusion_model):
+        return Family(cls.__name__, (name,), ())
+    return known
+
+
+def is_unet(diffusion_model: nn.Module) -> bool:
+    """Whether a model is a U-Net, whose levels a cache would have to know."""
+    return any(cls.__name__ in UNETS for cls in type(diffusion_model).__mro__)
+
+
+def is_transformer(diffusion_model: nn.Module) -> bool:
+    """Whether a model is a row of like blocks with attention in them."""
+    lists = [part for part in diffusion_model.modules() if isinstance(part, (nn.ModuleList, nn.ModuleDict))]
+    return not is_unet(diffusion_model) and any(map(is_row_of_blocks, lists))
+
+
+def is_row_of_blocks(part: nn.ModuleList | nn.ModuleDict) -> bool:
+    """Whether a list holds two or more blocks of one class with attention in them."""
+    blocks = list(part.children())
+    if len(blocks) < 2 or len({type(block) for block in blocks}) > 1:
+        return False
+    return any("attention" in type(inner).__name__.lower() for inner in blocks[0].modules())
 
 
 def family_of(diffusion_model: nn.Module) -> Family:
@@ -34,13 +60,14 @@ def family_of(diffusion_model: nn.Module) -> Family:
         return family
     supported = ", ".join(known.name for known in FAMILIES)
     name = type(diffusion_model).__name__
-    if name in UNETS:
+    if is_unet(diffusion_model):
         raise ConfigError(
             f"This model is a U-Net ({name}, as in Stable Diffusion 1.5 or SDXL). AdaCorrection works on "
             f"diffusion transformers: {supported}. "
             "Connect such a model, or bypass the AdaCorrection node (Ctrl+B)."
         )
     raise ConfigError(
-        f"AdaCorrection does not know the architecture {name!r}. Supported: {supported}. "
+        f"AdaCorrection does not know the architecture {name!r}, and it is no transformer. "
+        f"Supported: {supported}, and other diffusion transformers as a whole. "
         "Bypass the AdaCorrection node (Ctrl+B) to sample without it."
     )

@@ -23,6 +23,7 @@ from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.risk import Schedule
 from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
+from ...adacorrection_core.whole_model import WholeModel
 from .branches import branches_of, role_name
 from .events import LiveRun, show_text
 from .family import Family, Shape
@@ -52,7 +53,9 @@ def apply_correction(
     """
     diffusion_model = unwrapped(model.model.diffusion_model)
     family = family_of(diffusion_model)
-    counts = Counter(layer.stage.blocks for layer in family.layers(diffusion_model))
+    if not family.has_blocks:
+        check_whole_model(family, config)
+    counts = Counter(layer.stage.blocks for layer in family.layers(diffusion_model)) or {"model": 1}
     session = Session(config, family.describe(diffusion_model), counts, node_id)
     show_text(f"{session.description}.", node_id)
     for before in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
@@ -71,6 +74,20 @@ def apply_correction(
         patched.remove_wrappers_with_key(kind, KEY)
         patched.add_wrapper_with_key(kind, KEY, wrapper)
     return patched
+
+
+def check_whole_model(family: Family, config: CorrectionConfig) -> None:
+    """Say that the blocks of a model are not known.
+
+    Raises:
+        ConfigError: paper mode, which works on blocks.
+    """
+    if config.mode == "paper":
+        raise ConfigError(
+            f"mode is 'paper', which corrects block by block; the blocks of {family.name} are not known. "
+            "Set mode to accelerated."
+        )
+    logger.warning("AdaCorrection: the blocks of %s are not known; it works on the whole model.", family.name)
 
 
 def report_of(model: ModelPatcher) -> RunReport:
@@ -119,7 +136,7 @@ class Session:
         """Show a run on the node in the browser."""
         if self.node_id is None:
             return
-        probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)
+        probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)  # none of a whole model
         outlook = Outlook(self.config, run.schedule, probe_blocks / self.num_blocks)
         self.live = LiveRun(self.node_id, run.report, run.report.groups, probe_blocks, outlook)
         run.observer = self.live.hear
@@ -165,7 +182,7 @@ class Session:
         handle: RunHandle | None = options.get("transformer_options", {}).get(KEY)
         family = find_family(unwrapped(model.model.diffusion_model))
         is_idle = handle is None or handle.is_yielding or self.config.is_off
-        if is_idle or family is None or self.config.mode == "paper":
+        if is_idle or family is None or not family.has_blocks or self.config.mode == "paper":
             return executor(model, noise_shape, conds, *args, **kwargs)
         called = called_conds(conds, handle.run.cfg)
         sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
@@ -187,9 +204,15 @@ class Session:
         model = executor.class_obj
         diffusion_model = unwrapped(model.diffusion_model)
         branches = branches_of(model, args[0], args[4], options)
-        hooked = handle.hooked(diffusion_model, self.num_blocks)
+        hooked = handle.hooked(diffusion_model, self.num_blocks, options)
+        if isinstance(hooked, WholeModel) and handle.is_yielding:
+            hooked = Reason.OTHER_CACHE
         if isinstance(hooked, Reason):
             return self.apply_plain(handle.run, hooked, branches, executor, args, kwargs)
+        if isinstance(hooked, WholeModel):
+            latent, sigmas = args[0], args[1]
+            model_input = model.model_sampling.calculate_input(sigmas, latent)
+            return hooked.call(sigmas, branches, latent, model_input, lambda: executor(*args, **kwargs))
         if handle.is_yielding:
             with hooked.count(options["sigmas"][:1], branches, Reason.OTHER_CACHE):
                 return executor(*args, **kwargs)
@@ -222,7 +245,7 @@ class RunHandle:
         self.run = run
         self.latent_shapes = latent_shapes
         self.is_yielding = is_yielding
-        self.models: dict[int, HookedModel | Reason] = {}
+        self.models: dict[int, HookedModel | WholeModel | Reason] = {}
         self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
 
     def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
@@ -241,18 +264,26 @@ class RunHandle:
             ]
             ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
 
-    def hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
+    def hooked(
+        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
+    ) -> HookedModel | WholeModel | Reason:
         """The hooks of a model, or why it is left alone. A run may use several: one a device, say."""
         key = id(diffusion_model)
         if key not in self.models:
-            self.models[key] = self.make_hooked(diffusion_model, num_blocks)
+            self.models[key] = self.make_hooked(diffusion_model, num_blocks, options)
         return self.models[key]
 
-    def make_hooked(self, diffusion_model: nn.Module, num_blocks: int) -> HookedModel | Reason:
+    def make_hooked(
+        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
+    ) -> HookedModel | WholeModel | Reason:
         """Hooks for a model of a known family that still has the blocks it had when it was patched."""
         family: Family | None = find_family(diffusion_model)
         if family is None:
             return Reason.UNKNOWN_MODEL
+        if family.own_state in options:
+            return Reason.OWN_STATE
+        if not family.has_blocks:
+            return WholeModel(self.run) if num_blocks == 1 else Reason.UNKNOWN_MODEL
         layers = family.layers(diffusion_model)
         if len(layers) != num_blocks or len(layers) < 2:
             return Reason.BLOCKS_CHANGED

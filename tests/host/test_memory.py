@@ -87,7 +87,7 @@ def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(offloaded, latent)
 
 
-@pytest.mark.parametrize("free", [-1, 0, 1])
+@pytest.mark.parametrize("free", [-1, 1])
 def test_what_fits(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the whole model, what sampling takes, and the host's own reserve."""
     model, shape, needed = model_of("flux_dev").clone(), (1, 16, 16, 16), 1000

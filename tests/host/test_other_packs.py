@@ -46,6 +46,7 @@ def replaced(family: str, *indices: int) -> tuple[ModelPatcher, list[int]]:
     return model, calls
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 @pytest.mark.parametrize("config", [OFF, ALWAYS_COMPUTED], ids=["off", "always computed"])
 def test_replaced_blocks_without_correction(family: str, config: CorrectionConfig) -> None:
     model, calls = replaced(family, 0, 1)
@@ -59,6 +60,7 @@ def test_replaced_blocks_without_correction(family: str, config: CorrectionConfi
     assert calls == 3 * [0, 1]
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_replaced_blocks_with_correction(family: str) -> None:
     model, calls = replaced(family, 0, 1)
     full = tiny_models.sample(model, family, steps=STEPS)
@@ -72,6 +74,7 @@ def test_replaced_blocks_with_correction(family: str) -> None:
     assert relative_error(latent, full) < CLOSE
 
 
+@pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_replay_with_replaced_blocks(family: str) -> None:
     full, held = evaluate_twice(apply_correction(replaced(family, 0, 1)[0], REPLAY), family)
 

@@ -29,6 +29,13 @@ def test_held_residual_gives_the_full_output(family: str, cfg: float, batch: int
     assert relative_error(held, full) < ROUNDING
 
 
+@pytest.mark.parametrize("family", tiny_models.SLOW)
+def test_held_residual_of_slow_models(family: str) -> None:
+    full, held = evaluate_twice(corrected(family, REPLAY), family)
+
+    assert relative_error(held, full) < ROUNDING
+
+
 @pytest.mark.parametrize("family", REPRESENTATIVES)
 @pytest.mark.parametrize("probe_blocks", [2, 8])
 def test_more_probe_blocks(family: str, probe_blocks: int) -> None:

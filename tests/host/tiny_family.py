@@ -27,8 +27,9 @@ class Family:
     marker:        constructor argument, or field of the class's ...Params, that older hosts lack
     batches_since: first ComfyUI version whose own model takes more than one cond or image at once
     max_rows:      how many conds times images its own model takes in one call
-    closeness:     how far a run with some corrected steps may be from the full one: random weights are rougher
-                   in some families than in others; noise in place of the picture is at 1.4
+    closeness:     how far a run with some corrected steps may be from the full one: random weights are
+                   rougher in some families than in others; noise in place of the picture is at 1.4
+    is_slow:       whether it takes seconds, being large where the architecture leaves no choice
     metadata:      the checkpoint's own description of itself, where detection reads that
     """
 
@@ -42,6 +43,7 @@ class Family:
     batches_since: tuple[int, ...] = ()
     max_rows: int = 1000
     closeness: float = 0.2
+    is_slow: bool = False
     metadata: dict[str, str] | None = None
 
 

@@ -144,6 +144,7 @@ IMAGE: dict[str, Family] = {
             attention_mask_mt5xl=attended(256),
         ),
         blocks=("blocks",),
+        is_slow=True,
     ),
     # A side of the latent must be longer than 32.
     "pixart_sigma": Family(

@@ -5,7 +5,7 @@
     with tiny_models.count_blocks(model, "flux_dev") as executed:   # {("double_blocks", 0): 4, ...}
         tiny_models.sample(model, "flux_dev")
 
-A family is one entry in FAMILIES, by the tables in tiny_flux_like.py, tiny_video.py and tiny_image.py. Its
+A family is one entry in FAMILIES, by the tables in tiny_flux_like.py and its like. Its
 module is built at a tiny size, its state dict is filled with seeded random numbers, and that goes through
 ComfyUI's own loader, detection included. What detection cannot read off the tensors (an older host takes
 every Flux to be 3072 wide) is told to it while loading; the rest is stock.
@@ -36,11 +36,13 @@ from torch import Generator, Tensor, nn
 from tiny_family import WIDTH, Conditioning, Family
 from tiny_flux_like import FLUX_LIKE, flux
 from tiny_image import IMAGE
+from tiny_newer import NEWER
 from tiny_video import VIDEO, wan
 
 __all__ = ["FAMILIES", "WIDTH", "Conditioning", "Family", "flux", "wan"]
 
-FAMILIES: dict[str, Family] = FLUX_LIKE | VIDEO | IMAGE
+FAMILIES: dict[str, Family] = FLUX_LIKE | VIDEO | IMAGE | NEWER
+SLOW = tuple(name for name, family in FAMILIES.items() if family.is_slow)
 
 
 def available(name: str) -> bool:
@@ -144,7 +146,11 @@ def empty_latent(name: str, batch: int = 1) -> Tensor:
 def blocks(model: ModelPatcher, name: str) -> dict[tuple[str, int], nn.Module]:
     """The model's transformer blocks by (list name, index), in the order in which they run."""
     lists = {label: attrgetter(label)(model.model.diffusion_model) for label in FAMILIES[name].blocks}
-    return {(label, index): block for label, blocks in lists.items() for index, block in enumerate(blocks)}
+    rows = {
+        label: blocks.values() if isinstance(blocks, nn.ModuleDict) else blocks
+        for label, blocks in lists.items()
+    }
+    return {(label, index): block for label, row in rows.items() for index, block in enumerate(row)}
 
 
 @contextmanager
