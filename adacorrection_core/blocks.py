@@ -38,8 +38,8 @@ class Walk:
         layers: all blocks in order.
         call: what the controller does with it.
         probe_blocks: blocks that run at every step.
-        trailing_tokens: image tokens at the end of the sequence that the head does not read
-            (reference pictures): neither looked at nor kept.
+        num_latent: image tokens that the head reads, where others (of reference pictures) may follow them;
+            those are neither looked at nor kept. None where all are read.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Walk:
         layers: Sequence[Layer],
         call: ModelCall | PaperCall,
         probe_blocks: int,
-        trailing_tokens: Callable[[Arguments], int] | None = None,
+        num_latent: int | None = None,
     ) -> None:
         self.layers = layers
         self.call = call
         self.probe_blocks = min(probe_blocks, len(layers) - 1)
-        self.trailing_tokens = trailing_tokens
+        self.num_latent = num_latent
         self.should_compute = True
         self.has_entered = False
         self.has_probed = False
@@ -92,8 +92,7 @@ class Walk:
         """Before the first block: how many image tokens there are, and what they look like."""
         tokens = self.layers[0].stage.input(arguments)
         self.num_image = tokens.shape[1]
-        trailing = self.trailing_tokens(arguments) if self.trailing_tokens else 0
-        self.num_kept = self.num_image - trailing
+        self.num_kept = min(self.num_latent or self.num_image, self.num_image)
         self.has_entered = True
         call.enter(self.kept(0, tokens, arguments))
 
@@ -250,18 +249,11 @@ class HookedModel:
     Args:
         layers: all blocks of the model in order.
         run: state of the sampling run.
-        trailing_tokens: see `Walk`.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        run: RunState,
-        trailing_tokens: Callable[[Arguments], int] | None = None,
-    ) -> None:
+    def __init__(self, layers: Sequence[Layer], run: RunState) -> None:
         self.layers = list(layers)
         self.run = run
-        self.trailing_tokens = trailing_tokens
         if len(self.layers) > 1:
             run.probe_share = min(run.config.probe_blocks, len(self.layers) - 1) / len(self.layers)
 
@@ -271,21 +263,24 @@ class HookedModel:
         return BlockHooks(self.layers)
 
     @contextmanager
-    def call(self, sigma: Tensor | float, branches: Sequence[Branch]) -> Iterator[Walk]:
+    def call(
+        self, sigma: Tensor | float, branches: Sequence[Branch], num_latent: int | None = None
+    ) -> Iterator[Walk]:
         """The length of one model call. One that fails leaves no record of its blocks.
 
         Args:
             sigma: noise level of the call, a number or a tensor with it in first place.
             branches: one a conditioning in the batch, in order.
+            num_latent: see `Walk`.
 
         Yields:
             the call seen from the blocks; where it is not whole in the end, the model must be called again.
         """
         if self.run.config.mode == "paper":
-            walk = self.walk(PaperCall.begin(self.run, sigma, branches))
+            walk = self.walk(PaperCall.begin(self.run, sigma, branches), num_latent)
         else:
             call = ModelCall(self.run, sigma, branches)
-            walk = self.walk(call)
+            walk = self.walk(call, num_latent)
             reason = Reason.OFF if self.run.config.is_off else Reason.NO_MEMORY
             if self.run.config.is_off or self.run.has_given_up:
                 yield walk
@@ -310,6 +305,6 @@ class HookedModel:
             yield
         call.close(walk.blocks_run, len(self.layers), reason)
 
-    def walk(self, call: ModelCall | PaperCall) -> Walk:
+    def walk(self, call: ModelCall | PaperCall, num_latent: int | None) -> Walk:
         """A call seen from this model's blocks."""
-        return Walk(self.layers, call, self.run.config.probe_blocks, self.trailing_tokens)
+        return Walk(self.layers, call, self.run.config.probe_blocks, num_latent)

@@ -30,14 +30,8 @@ from collections.abc import Sequence
 from torch import nn
 
 from ...adacorrection_core.layouts import BATCH_LAST_GRID, GRID, STREAMS, UNBATCHED
-from ...adacorrection_core.stages import Arguments, Stage
+from ...adacorrection_core.stages import Stage
 from .family import Example, Family, Shape, Tokens
-
-
-def reference_tokens(arguments: Arguments) -> int:
-    """Tokens of reference pictures (Kontext, Edit) behind the latent's own; the head cuts them off."""
-    options = arguments[1].get("transformer_options") or {}
-    return sum(options.get("reference_image_num_tokens", ()))
 
 
 def audio_rows(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
@@ -65,7 +59,7 @@ FAMILIES: tuple[Family, ...] = (
         ("flux.model.Flux",),
         FLUX_STAGES,
         Tokens(),
-        reference_tokens,
+        has_references=True,
         example=Example("Flux.1", 3072, 16),
     ),
     Family(
@@ -142,7 +136,7 @@ FAMILIES: tuple[Family, ...] = (
         ("qwen_image.model.QwenImageTransformer2DModel",),
         (QWEN_STAGE,),
         Tokens("inner_dim"),
-        reference_tokens,
+        has_references=True,
         example=Example("Qwen-Image", 3072, 16),
     ),
     Family(
@@ -150,7 +144,7 @@ FAMILIES: tuple[Family, ...] = (
         ("mage_flow.model.MageFlowTransformer2DModel",),
         (QWEN_STAGE,),
         Tokens("inner_dim"),
-        reference_tokens,
+        has_references=True,
         example=Example("Mage-Flow", 3072, 16),
     ),
     Family(

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from torch import nn
 
-from ...adacorrection_core.stages import Arguments, Layer, Stage, find_layers
+from ...adacorrection_core.stages import Layer, Stage, find_layers
 
 Shape = Sequence[int]
 
@@ -88,7 +88,7 @@ class Family:
         classes: qualified names of its diffusion model's classes, below comfy.ldm.
         stages: its lists of blocks, in the order in which they run; none where it is looked after as a whole.
         tokens: how many tokens are kept, and how wide they are.
-        trailing_tokens: image tokens at the end that the head does not read; None where there are none.
+        has_references: whether tokens of reference pictures may follow the latent's, which the head cuts off.
         own_state: transformer option that is there when calls change state of the model's own, so that none
             may be left out; None where that never is.
         example: a published model, None where its sizes are not known here.
@@ -98,7 +98,7 @@ class Family:
     classes: tuple[str, ...]
     stages: tuple[Stage, ...]
     tokens: Tokens = Tokens()
-    trailing_tokens: Callable[[Arguments], int] | None = None
+    has_references: bool = False
     own_state: str | None = None
     example: Example | None = None
 
@@ -110,6 +110,10 @@ class Family:
     def layers(self, diffusion_model: nn.Module) -> list[Layer]:
         """All blocks of a model of this family, in order."""
         return find_layers(diffusion_model, self.stages)
+
+    def num_latent(self, diffusion_model: nn.Module, latent: Shape) -> int | None:
+        """Tokens of a (B, C, ...) latent where others may follow them; None where none do."""
+        return self.tokens.count(diffusion_model, [latent], 0) if self.has_references else None
 
     def describe(self, diffusion_model: nn.Module) -> str:
         """For reports: "Flux: 19 double + 38 single blocks"."""

@@ -216,7 +216,8 @@ class Session:
         if handle.is_yielding:
             with hooked.count(options["sigmas"][:1], branches, Reason.OTHER_CACHE):
                 return executor(*args, **kwargs)
-        with hooked.call(options["sigmas"][:1], branches) as walk:
+        num_latent = find_family(diffusion_model).num_latent(diffusion_model, args[0].shape)
+        with hooked.call(options["sigmas"][:1], branches, num_latent) as walk:
             output = executor(*args, **kwargs)
         # Another pack's replacement may have done without the last block, which hands on the correction.
         return output if walk.is_whole else executor(*args, **kwargs)
@@ -287,7 +288,7 @@ class RunHandle:
         layers = family.layers(diffusion_model)
         if len(layers) != num_blocks or len(layers) < 2:
             return Reason.BLOCKS_CHANGED
-        return HookedModel(layers, self.run, family.trailing_tokens)
+        return HookedModel(layers, self.run)
 
 
 def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig) -> Schedule:
