@@ -1,0 +1,71 @@
+"""Every workflow of the pack opens in the real page as it was saved; names in other languages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comfy_page import ComfyPage
+
+from comfy_host import PACK_ROOT
+
+WORKFLOWS = sorted((PACK_ROOT / "workflows").glob("*.json"))
+SERIALISED = "() => JSON.parse(JSON.stringify(window.app.rootGraph.serialize()))"
+
+
+def test_workflows_open_as_they_were_saved(comfy: ComfyPage) -> None:
+    """Nodes, values, links and files, without an error or a warning but for files that are not here."""
+    warnings: list[str] = []
+    comfy.page.on("console", lambda message: message.type == "warning" and warnings.append(message.text))
+    for path in WORKFLOWS:
+        workflow = json.loads(path.read_text())
+        comfy.load(workflow, centre=None)
+
+        opened = comfy.page.evaluate(SERIALISED)
+        for saved, node in zip(by_id(workflow), by_id(opened), strict=True):
+            assert kept(node) == kept(saved), path.stem
+        assert sorted(map(tuple, opened["links"])) == sorted(map(tuple, workflow["links"])), path.stem
+        assert warnings == [], path.stem
+
+
+def by_id(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return sorted(workflow["nodes"], key=lambda node: node["id"])
+
+
+def kept(node: dict[str, Any]) -> dict[str, Any]:
+    """What has to come back as it was; a node without widgets has no values or an empty list of them."""
+    inputs = [(entry["name"], entry["type"], entry["link"]) for entry in node["inputs"]]
+    outputs = [(entry["name"], entry["type"], entry["links"] or []) for entry in node["outputs"]]
+    values = node.get("widgets_values") or []
+    return {
+        "type": node["type"],
+        "inputs": inputs,
+        "outputs": outputs,
+        "values": [value for value in values if value is not None],
+        "properties": node["properties"],
+        "mode": node["mode"],
+    }
+
+
+@pytest.mark.parametrize("page_of_file", ["classic"], indirect=True)
+def test_names_are_shown_in_the_language_of_the_page(comfy: ComfyPage, demo: dict[str, Any]) -> None:
+    names = json.loads((PACK_ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    comfy.server.post("/settings", {"Comfy.Locale": "zh"}).raise_for_status()
+    try:
+        comfy.page.reload()
+        comfy.wait_until_ready()
+        comfy.load(demo)
+        comfy.set_value("AdaCorrection", "preset", "Custom")
+        labels = comfy.call("AdaCorrection", "node => node.widgets.map(w => [w.name, w.label])")
+        title = comfy.call("AdaCorrectionReport", "node => node.title")
+    finally:
+        comfy.server.post("/settings", {"Comfy.Locale": "en"}).raise_for_status()
+        comfy.page.reload()
+        comfy.wait_until_ready()
+
+    assert title == names["AdaCorrectionReport"]["display_name"]
+    inputs = names["AdaCorrection"]["inputs"]
+    shown = {name.replace(".", "_"): label for name, label in labels}
+    for name in inputs.keys() & shown.keys():
+        assert shown[name] == inputs[name]["name"], name
