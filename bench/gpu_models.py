@@ -47,7 +47,7 @@ class Spec:
         try:
             with torch.device(device):
                 torch.manual_seed(0)
-                return self.transformer(**(self.tiny_config if is_tiny else self.config)).eval()
+                return self.transformer(**(self.tiny_config if is_tiny else self.config)).to(device).eval()
         finally:
             torch.set_default_dtype(before)
 

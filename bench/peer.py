@@ -64,14 +64,18 @@ def instance_attributes(module: nn.Module, **attributes: Any) -> Iterator[None]:
 
 @contextmanager
 def restored(transformer: nn.Module) -> Iterator[None]:
-    """Afterwards every module has the attributes that it had before: caches leave hooks and marks behind."""
-    before = [(module, dict(module.__dict__)) for module in transformer.modules()]
+    """Afterwards every module has the attributes and children that it had before, in their order.
+
+    Caches leave hooks and marks behind; cache-dit takes the lists of blocks out and puts them back last.
+    """
+    tables = [table for module in transformer.modules() for table in (module.__dict__, module._modules)]
+    before = [(table, dict(table)) for table in tables]
     try:
         yield
     finally:
-        for module, attributes in before:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
+        for table, content in before:
+            table.clear()
+            table.update(content)
 
 
 @contextmanager

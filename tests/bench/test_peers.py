@@ -59,7 +59,7 @@ def test_a_peer_saves_work_and_leaves_no_trace(peer, transformer, sample):
     assert 0.1 < work.fraction(NUM_STEPS) < 0.95
     assert torch.isfinite(ours).all()
     assert not torch.equal(ours, plain)
-    assert attributes(transformer).keys() == before.keys()
+    assert list(attributes(transformer)) == list(before)  # some caches look for blocks in this order
     for name, now in attributes(transformer).items():
         assert now.keys() == before[name].keys()
         assert all(now[key] is before[name][key] for key in now)
