@@ -54,12 +54,25 @@ function addPanel(node) {
   });
   widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow
   widget.panel = panel;
+  handOn(panel.element, panel.listening.signal);
   const { onRemove } = widget;
   widget.onRemove = function () {
     panel.dispose();
     return onRemove?.apply(this, arguments);
   };
   asking ||= setTimeout(catchUp, 0);
+}
+
+// The classic canvas lies below the panel: zooming and panning go through to it. In Nodes 2.0 the host does that.
+function handOn(element, signal) {
+  const isClassic = () => !element.closest("[data-node-id]");
+  const isMiddle = (event) => event.button === 1 || event.buttons === 4;
+  const on = (type, isMeant, take) =>
+    element.addEventListener(type, (event) => isClassic() && isMeant(event) && take(event), { signal });
+  on("wheel", () => true, (event) => app.canvas.processMouseWheel(event));
+  on("pointerdown", isMiddle, (event) => app.canvas.processMouseDown(event));
+  on("pointermove", isMiddle, (event) => app.canvas.processMouseMove(event));
+  on("pointerup", isMiddle, (event) => app.canvas.processMouseUp(event));
 }
 
 function growToFit(node) {
@@ -90,7 +103,7 @@ function toggle(isShown) {
 const isShown = () => app.extensionManager.setting.get(SETTING) !== false;
 
 app.registerExtension({
-  name: "AdaCorrection.LiveView",
+  name: "adacorrection.LiveView",
   settings: [
     {
       id: SETTING,

@@ -167,7 +167,7 @@ class LiveRun:
         if self.is_over:
             place = f"{report.num_steps} steps" if report.is_finished else f"Stopped at s{step}"
         saved = f"{1 - report.block_fraction:.0%} of the blocks and about {report.seconds_saved:.1f} s saved"
-        return f"{place}. {saved}, {self.seconds:.1f} s so far.\n{warning}".rstrip()
+        return f"{place}. {saved} in {self.seconds:.1f} s.\n{warning}".rstrip()
 
     def state(self) -> dict[str, Any]:
         """The whole run in numbers, small enough to send at each step."""

@@ -35,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Workflow.ShowMissingModelsWarning": False,
     "Comfy.Minimap.Visible": False,
+    "Comfy.Locale": "en",
 }
 # What the page itself complains of on a fresh server, without any pack.
 HOST_COMPLAINTS = re.compile(
@@ -83,6 +84,7 @@ class ComfyPage:
         width: int = 1500,
         height: int = 900,
         scale: float = 1,
+        settings: dict[str, Any] | None = None,
     ) -> ComfyPage:
         """Open the server's page.
 
@@ -93,9 +95,10 @@ class ComfyPage:
             theme: "dark" or "light".
             width, height: of the page in its own pixels.
             scale: pixels of the screen for one of those.
+            settings: further settings of the host.
         """
-        settings = {**SETTINGS, "Comfy.VueNodes.Enabled": is_vue, "Comfy.ColorPalette": theme}
-        server.post("/settings", settings).raise_for_status()
+        look = {"Comfy.VueNodes.Enabled": is_vue, "Comfy.ColorPalette": theme}
+        server.post("/settings", {**SETTINGS, **look, **(settings or {})}).raise_for_status()
         page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
         comfy = cls(page, server)
         page.on("console", lambda message: comfy.note(message.type, message.text, message.location["url"]))

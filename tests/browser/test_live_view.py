@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from comfy_page import WAIT, ComfyPage
-from playwright.sync_api import expect
+from comfy_server import Server
+from playwright.sync_api import Browser, expect
 from test_page import NODE, expect_summary, summary
+
+from comfy_host import PACK_ROOT
 
 COLUMNS = ["step_index", "evaluation", "branch", "outcome", "reason", "weight", "drift"]
 COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "seconds"]
@@ -189,6 +193,16 @@ def test_picture_is_sharp_at_the_zoom_of_the_page(live: ComfyPage) -> None:
     assert pixels >= shown - 1
 
 
+def test_wheel_zooms_the_workflow_under_the_picture(live: ComfyPage) -> None:
+    send(live, message(live, 6))
+    before = live.page.evaluate("window.app.canvas.ds.scale")
+    live.live().hover()
+    live.page.mouse.wheel(0, -120)
+    live.page.wait_for_function(f"() => window.app.canvas.ds.scale > {before}", timeout=WAIT)
+    scale = live.page.evaluate("window.app.canvas.ds.scale")
+    assert scale < 1.25 * before  # not twice
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_colours_stand_out(live: ComfyPage, theme: str) -> None:
     """What is drawn by three to one, what is read by four and a half (WCAG 2.2, 1.4.11 and 1.4.3)."""
@@ -230,3 +244,16 @@ def test_live_view_can_be_switched_off(live: ComfyPage) -> None:
     expect(live.live()).to_have_count(1)
     send(live, message(live, 6))
     expect_summary(live, r"^Step 6 of 28")
+
+
+def test_words_come_in_the_language_of_the_page(browser: Browser, server: Server) -> None:
+    comfy = ComfyPage.open(browser, server, settings={"Comfy.Locale": "zh"})
+    comfy.page.evaluate("() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }")
+    words = json.loads((PACK_ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))
+    expect(comfy.live()).to_contain_text(words["adacorrectionLive"]["idle"], timeout=WAIT)
+
+    built_in = "async () => (await import('/extensions/adacorrection/live/words.js')).WORDS"
+    english = json.loads((PACK_ROOT / "locales" / "en" / "main.json").read_text())
+    assert comfy.page.evaluate(built_in) == english["adacorrectionLive"]
+    assert comfy.problems == []
+    comfy.page.close()

@@ -15,6 +15,7 @@ from comfy_api.latest import io
 from comfy_host import PACK_ROOT
 
 FOLDER = PACK_ROOT / "locales"
+FILES = ("main", "nodeDefs", "settings")
 LANGUAGES = ("en", "ja", "ko", "zh")
 SCRIPTS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]", "ko": r"[\uac00-\ud7af]"}
 
@@ -70,7 +71,7 @@ def test_english_is_what_the_nodes_say(pack: ModuleType) -> None:
     assert load("en", "nodeDefs") == of_nodes(pack)
 
 
-@pytest.mark.parametrize("name", ["nodeDefs", "settings"])
+@pytest.mark.parametrize("name", FILES)
 @every_language
 def test_keys_are_the_same(language: str, name: str) -> None:
     english, other = dict(leaves(load("en", name))), dict(leaves(load(language, name)))
@@ -88,7 +89,7 @@ def test_tooltips_are_translated(language: str) -> None:
 def test_there_are_no_other_languages_or_files() -> None:
     assert {path.name for path in FOLDER.iterdir()} == set(LANGUAGES)
     for language in LANGUAGES:
-        assert {path.name for path in (FOLDER / language).iterdir()} == {"nodeDefs.json", "settings.json"}
+        assert {path.name for path in (FOLDER / language).iterdir()} == {f"{name}.json" for name in FILES}
 
 
 def test_host_hands_them_out(server: Any) -> None:

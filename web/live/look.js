@@ -11,7 +11,7 @@ export const STYLE = `
   color: var(--input-text, #ddd);
   font: 11px/1.35 var(--font-inter, Inter, system-ui, sans-serif);
   --panel: color-mix(in srgb, var(--comfy-input-bg, #222) 30%, var(--bg-color, #202020));
-  --computed: color-mix(in srgb, #e69f00 60%, var(--input-text, #ddd));
+  --computed: color-mix(in srgb, #d98500 72%, var(--input-text, #ddd));
   --corrected: color-mix(in srgb, #2f8fe0 78%, var(--input-text, #ddd));
   --risk: var(--corrected);
   --tolerance: color-mix(in srgb, #f0532d 82%, var(--input-text, #ddd));
