@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from comfy_api.latest import io
+from english import Texts, of_nodes
 
 from comfy_host import PACK_ROOT
 
@@ -19,39 +18,7 @@ FILES = ("main", "nodeDefs", "settings")
 LANGUAGES = ("en", "ja", "ko", "zh")
 SCRIPTS = {"zh": r"[\u4e00-\u9fff]", "ja": r"[\u3040-\u30ff]", "ko": r"[\uac00-\ud7af]"}
 
-Texts = dict[str, Any]
-
 every_language = pytest.mark.parametrize("language", LANGUAGES)
-
-
-def of_nodes(pack: ModuleType) -> Texts:
-    """What the schemas say, in the form of the frontend's node definitions."""
-    extension = asyncio.run(pack.comfy_entrypoint())
-    nodes = asyncio.run(extension.get_node_list())
-    return {node.define_schema().node_id: of_schema(node.define_schema()) for node in nodes}
-
-
-def of_schema(schema: io.Schema) -> Texts:
-    return {
-        "display_name": schema.display_name,
-        "description": schema.description,
-        "inputs": {
-            name: {"name": entry.id, "tooltip": entry.tooltip} for name, entry in named_inputs(schema.inputs)
-        },
-        "outputs": {
-            str(slot): {"name": output.display_name, "tooltip": output.tooltip}
-            for slot, output in enumerate(schema.outputs)
-        },
-    }
-
-
-def named_inputs(inputs: list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Inputs and those that a choice shows; the frontend calls these "preset_tolerance"."""
-    for entry in inputs:
-        yield prefix + entry.id, entry
-        for option in getattr(entry, "options", None) or []:
-            if isinstance(option, io.DynamicCombo.Option):
-                yield from named_inputs(option.inputs, f"{prefix}{entry.id}_")
 
 
 def load(language: str, name: str) -> Texts:
@@ -67,7 +34,7 @@ def leaves(texts: Texts, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_english_is_what_the_nodes_say(pack: ModuleType) -> None:
-    """To write it anew: print(json.dumps(of_nodes(pack), indent=2))"""
+    """To write it anew: python tests/host/english.py"""
     assert load("en", "nodeDefs") == of_nodes(pack)
 
 

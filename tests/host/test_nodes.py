@@ -131,6 +131,14 @@ def test_help_page_is_true(node: Node) -> None:
         assert ranges[name] == f"{BOUNDS[name].low:g} - {BOUNDS[name].high:g}"
 
 
+def test_pictures_of_the_help_pages_are_there() -> None:
+    folder = PACK_ROOT / "web" / "docs"
+    pictures = {
+        name for page in folder.glob("*.md") for name in re.findall(r"!\[.+?\]\((.+?)\)", page.read_text())
+    }
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.jpg")} == pictures
+
+
 def list_entries(page: str) -> list[tuple[str, str]]:
     """Names in code that begin a list entry, and what follows in brackets. The info panel cuts off tables."""
     return re.findall(r"^- `(\w+)` \(([^)]+)\): ", page, re.MULTILINE)
