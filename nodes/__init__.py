@@ -14,10 +14,8 @@ from .report import AdaCorrectionReport
 class AdaCorrectionExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
 
-    async def on_load(self) -> None:
-        add_route()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        add_route()  # not in on_load, which ComfyUI 0.8.0 does not call
         return [
             AdaCorrection,
             AdaCorrectionReport,

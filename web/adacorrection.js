@@ -117,6 +117,7 @@ app.registerExtension({
   ],
   async setup() {
     api.addEventListener(EVENT, ({ detail }) => show(detail));
+    api.addEventListener("reconnected", catchUp);
     const languages = await (await api.fetchApi("/i18n")).json();
     const language = app.extensionManager.setting.get("Comfy.Locale");
     words = { ...WORDS, ...languages[language]?.adacorrectionLive };

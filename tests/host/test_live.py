@@ -68,6 +68,10 @@ def test_last_state_is_the_report(server: Server, run: Run) -> None:
     assert f"{last['seconds']:.2f} s" in run.outputs[REPORT]["text"][0]
 
 
+def test_pages_can_ask_before_any_run(server: Server) -> None:
+    assert isinstance(server.get(ROUTE).json(), list)
+
+
 @knows_small_flux
 def test_a_page_that_comes_late_can_ask(server: Server, run: Run) -> None:
     """Also under /api, as pages ask."""
