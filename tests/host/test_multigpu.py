@@ -1,0 +1,65 @@
+"""ComfyUI's multi-GPU work units: cond and uncond at once, in threads, each on a clone of the model.
+
+Two names of the one CPU stand for the devices; scheduler, threads and model clones are the host's own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_management
+import pytest
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from runs import ALWAYS_COMPUTED, SOME_HITS, closeness, relative_error, sampled
+
+import tiny_models
+from adacorrection.adacorrection_core.stats import Outcome
+from adacorrection.nodes.host.session import apply_correction
+
+multigpu = pytest.importorskip("comfy.multigpu", reason="this ComfyUI has no multi-GPU work units")
+if not hasattr(multigpu, "MultiGPUThreadPool"):
+    pytest.skip("this ComfyUI has no threads for multi-GPU work units", allow_module_level=True)
+
+DEVICES = [torch.device("cpu"), torch.device("cpu", 0)]
+STEPS = 10
+
+
+@contextmanager
+def on_two_devices(family: str) -> Iterator[ModelPatcher]:
+    """The family's model, whose runs are shared out to two clones of it."""
+    model, other = tiny_models.load(family), tiny_models.load(family)
+    comfy.model_management.load_models_gpu([other])
+    other.model.current_patcher = other
+    pool = multigpu.MultiGPUThreadPool(DEVICES)
+    clones = dict(zip(DEVICES, (model, other), strict=True))
+
+    def share_out(executor: Any, x: Any, sigma: Any, model_options: dict[str, Any], seed: Any) -> Any:
+        added = {"multigpu_clones": clones, "multigpu_thread_pool": pool}
+        return executor(x, sigma, model_options | added, seed)
+
+    patched = model.clone()
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "share out", share_out)
+    try:
+        yield patched
+    finally:
+        pool.shutdown()
+
+
+@pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
+def test_each_device_has_a_state_of_its_own(family: str) -> None:
+    with on_two_devices(family) as model:
+        full = tiny_models.sample(model, family, steps=STEPS, cfg=3.0)
+        same, _ = sampled(apply_correction(model, ALWAYS_COMPUTED), family, steps=STEPS, cfg=3.0)
+        latent, report = sampled(apply_correction(model, SOME_HITS), family, steps=STEPS, cfg=3.0)
+
+    assert torch.equal(same, full)
+    assert report.is_finished
+    assert len(report.records) == 2 * STEPS
+    assert {record.branch for record in report.reused} == {"cond", "uncond"}
+    assert all(record.outcome is not Outcome.COMPUTE or record.reason for record in report.records)
+    assert relative_error(latent, full) < closeness(family)
+    for evaluation in range(STEPS):
+        both = [record for record in report.records if record.evaluation == evaluation]
+        assert len({record.outcome is Outcome.COMPUTE for record in both}) == 1, "decided once for both"
