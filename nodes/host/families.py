@@ -295,12 +295,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "Hunyuan3D 2.0", ("hunyuan3d.model.Hunyuan3Dv2",), FLUX_STAGES, Tokens("latent_in.out_features", 1)
     ),
-    Family(
-        "Hunyuan3D 2.1",
-        ("hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
-        (Stage("blocks", (0, "hidden_states")),),
-        Tokens(patch=1),
-    ),
+    # Swaps the halves of a batch, cond and uncond, on the way in and out.
+    Family("Hunyuan3D 2.1", ("hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",), ()),
     Family(
         "TripoSplat",
         ("triposplat.model.LatentSeqMMFlowModel",),

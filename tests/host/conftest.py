@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=[name for name in tiny_models.FAMILIES if name not in tiny_models.SLOW])
+@pytest.fixture(params=tiny_models.QUICK)
 def family(request: pytest.FixtureRequest) -> str:
     """Each quick tiny model by name; a test that takes this runs once for each that the host knows."""
     if not tiny_models.available(request.param):

@@ -26,9 +26,11 @@ class Family:
     forced:        names of arguments that detection is told, because it may not find them in the checkpoint
     marker:        constructor argument, or field of the class's ...Params, that older hosts lack
     batches_since: first ComfyUI version whose own model takes more than one cond or image at once
+    since:         first ComfyUI version whose own model works
     max_rows:      how many conds times images its own model takes in one call
     closeness:     how far a run with some corrected steps may be from the full one: random weights are
                    rougher in some families than in others; noise in place of the picture is at 1.4
+    is_whole:      whether it is looked after as a whole, without its blocks
     is_slow:       whether it takes seconds, being large where the architecture leaves no choice
     metadata:      the checkpoint's own description of itself, where detection reads that
     """
@@ -41,8 +43,10 @@ class Family:
     forced: tuple[str, ...] = ()
     marker: str | None = None
     batches_since: tuple[int, ...] = ()
+    since: tuple[int, ...] = ()
     max_rows: int = 1000
     closeness: float = 0.2
+    is_whole: bool = False
     is_slow: bool = False
     metadata: dict[str, str] | None = None
 

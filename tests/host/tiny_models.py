@@ -43,6 +43,8 @@ __all__ = ["FAMILIES", "WIDTH", "Conditioning", "Family", "flux", "wan"]
 
 FAMILIES: dict[str, Family] = FLUX_LIKE | VIDEO | IMAGE | NEWER
 SLOW = tuple(name for name, family in FAMILIES.items() if family.is_slow)
+QUICK = tuple(name for name, family in FAMILIES.items() if not family.is_slow and not family.is_whole)
+VERSION = tuple(int(part) for part in comfyui_version.split(".")[:3])
 
 
 def available(name: str) -> bool:
@@ -52,14 +54,13 @@ def available(name: str) -> bool:
         cls = _import(family.module)
     except (ModuleNotFoundError, AttributeError):
         return False
-    return family.marker is None or family.marker in _parameters(cls)
+    return family.since <= VERSION and (family.marker is None or family.marker in _parameters(cls))
 
 
 def takes_rows(name: str, rows: int) -> bool:
     """False when this ComfyUI's own model fails on so many conds and images in one call."""
-    version = tuple(int(part) for part in comfyui_version.split(".")[:3])
     family = FAMILIES[name]
-    return rows == 1 or (rows <= family.max_rows and version >= family.batches_since)
+    return rows == 1 or (rows <= family.max_rows and family.batches_since <= VERSION)
 
 
 def load(name: str, seed: int = 0, dtype: torch.dtype | None = None) -> ModelPatcher:

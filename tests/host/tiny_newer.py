@@ -175,6 +175,8 @@ NEWER: dict[str, Family] = {
         conditioning=conditioning((1, 8, 1024)),
         blocks=("blocks",),
         forced=("num_moe_layers",),
+        since=(0, 33),
+        is_whole=True,
     ),
     "minimax_h3": Family(
         module="comfy.ldm.minimax.model.MiniMaxH3Model",
