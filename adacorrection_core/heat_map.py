@@ -61,10 +61,14 @@ def arrange(report: RunReport) -> Lanes:
     }
 
 
+def probe_of(report: RunReport) -> int:
+    """Blocks that ran at every step; 0 where none did, or all."""
+    return min((record.blocks_run for record in report.reused), default=0)
+
+
 def rows_of(report: RunReport) -> list[Row]:
     """The probe and the groups of blocks behind it, from the top down."""
-    probe = min((record.blocks_run for record in report.reused), default=0)
-    total = max((record.blocks_total for record in report.records), default=0)
+    probe, total = probe_of(report), max((record.blocks_total for record in report.records), default=0)
     counts, passed = [("", probe)] if probe else [], 0
     for name, count in report.groups or (("blocks", total),):
         behind = count - min(max(probe - passed, 0), count)
@@ -158,7 +162,7 @@ def lane_key(report: RunReport) -> list[Entry]:
     lengths = {Outcome.CORRECT: 4.0}
     shown = [outcome for outcome in texts if counts[outcome] or outcome is Outcome.COMPUTE]
     entries = [Entry(cell_mark(outcome), texts[outcome], lengths.get(outcome, 0.9)) for outcome in shown]
-    return [*entries, Entry(probe_mark, "probe, at every step")] if report.reused else entries
+    return [*entries, Entry(probe_mark, "probe, at every step")] if probe_of(report) else entries
 
 
 def probe_mark(canvas: Canvas, x: Span, y: Span) -> None:

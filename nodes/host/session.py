@@ -26,7 +26,7 @@ from ...adacorrection_core.stats import Reason, RunReport
 from ...adacorrection_core.whole_model import WholeModel
 from .branches import branches_of, role_name
 from .events import LiveRun, show_text
-from .family import Family, Shape
+from .family import Family, Shape, kind_of
 from .memory import called_conds, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
@@ -55,7 +55,7 @@ def apply_correction(
     family = family_of(diffusion_model)
     if not family.has_blocks:
         check_whole_model(family, config)
-    counts = Counter(layer.stage.blocks for layer in family.layers(diffusion_model)) or {"model": 1}
+    counts = Counter(kind_of(layer.stage) for layer in family.layers(diffusion_model)) or {"model": 1}
     session = Session(config, family.describe(diffusion_model), counts, node_id)
     show_text(f"{session.description}.", node_id)
     for before in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
@@ -117,7 +117,7 @@ class Session:
     Args:
         config: the setting.
         description: the model's family and blocks, in words.
-        counts: how many blocks each of its lists had when it was patched, in the order of their run.
+        counts: how many blocks of each kind it had when it was patched, in the order of their run.
         node_id: the node in the browser that shows the runs; None where there is none.
     """
 
@@ -147,7 +147,7 @@ class Session:
         schedule = make_schedule(
             args[3], guider.model_patcher.get_model_object("model_sampling"), self.config
         )
-        groups = tuple((name.removesuffix("_blocks"), count) for name, count in self.counts.items())
+        groups = tuple(self.counts.items())
         report = RunReport(self.config.name, self.description, schedule.num_steps, groups=groups)
         run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.

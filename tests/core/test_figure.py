@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adacorrection_core.canvas import DARK, LIGHT, Canvas, Colour, nice_step, shade
 from adacorrection_core.figure import draw_message, draw_timeline
-from adacorrection_core.heat_map import arrange, rows_of
+from adacorrection_core.heat_map import arrange, lane_key, rows_of
 from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
 
 
@@ -122,6 +122,14 @@ def test_rows_go_by_the_number_of_blocks() -> None:
     heights = [row.bottom - row.top for row in (probe, double, single)]
     assert heights[1] == pytest.approx(heights[0])  # two blocks each: the probe is of the double ones
     assert heights[2] == pytest.approx(4 * heights[0])
+
+
+def test_model_whose_blocks_are_not_known_has_no_probe() -> None:
+    whole = StepRecord(1, 1, 0.5, "cond", Outcome.CORRECT, blocks_run=0, blocks_total=1)
+    report = a_report([whole], groups=(("model", 1),))
+
+    assert [row.label for row in rows_of(report)] == ["model 1"]
+    assert [entry.text for entry in lane_key(report)][1:] == ["corrected 1, weight 0 to 1"]
 
 
 def test_orange_area_is_the_work_done() -> None:
