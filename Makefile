@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-hosts lint clean
+.PHONY: demo test test-hosts test-nightly host-changes lint clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo-installed
@@ -15,6 +15,14 @@ test: $(VENV)/.dev-installed
 # Host tests only, in every ComfyUI that can be found, newest first.
 test-hosts: $(VENV)/.dev-installed
 	@$(BIN)/python tests/run.py hosts
+
+# The property tests of the controller with twenty times as many cases.
+test-nightly: $(VENV)/.dev-installed
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python tests/run.py core -k properties --timeout 3600
+
+# What changed in a newer ComfyUI of what the family entries rely on: make host-changes OLD=... NEW=...
+host-changes: $(VENV)/.dev-installed
+	@$(BIN)/python tests/host_changes.py $(OLD) $(NEW)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check

@@ -1,0 +1,314 @@
+"""The controller over random schedules, branch orders, shapes and faults: what must hold in every run.
+
+How many cases: conftest.py.
+"""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import groupby, permutations, product
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from toy import ToyModel, call, hook, new_run, smooth_input
+
+from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.risk import Schedule
+from adacorrection_core.state import RunState
+from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
+
+BLOCKS = 4
+BRANCHES = {"cond": 1.0, "uncond": 0.7, "region": -1.3}  # how much the inputs of each are scaled
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the model.
+
+    Attributes:
+        sigma: noise level.
+        branches: those in its batch, in order.
+        tokens: of each.
+        poison: block whose output is not finite, None for a sound call.
+    """
+
+    sigma: float
+    branches: tuple[str, ...]
+    tokens: int
+    poison: int | None
+
+    def input(self) -> Tensor:
+        """(B, N, D): each branch's own, smooth in the noise level."""
+        x = smooth_input(self.sigma, tokens=self.tokens, width=4)
+        return torch.cat([BRANCHES[name] * x.roll(i, 1) for i, name in enumerate(self.branches)])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run: its setting, the schedule that it was told, the calls that came."""
+
+    config: CorrectionConfig
+    schedule: Schedule
+    is_correcting: bool
+    calls: tuple[Call, ...]
+
+    def start(self) -> RunState:
+        """The state of a fresh run."""
+        report = RunReport(self.config.name, "toy", self.schedule.num_steps)
+        return replace(
+            new_run(self.config), schedule=self.schedule, report=report, is_correcting=self.is_correcting
+        )
+
+
+def orders(names: tuple[str, ...]) -> list[tuple[tuple[str, ...], ...]]:
+    """Every way to call some of these branches, in any order, in one call or several."""
+    ways: list[tuple[tuple[str, ...], ...]] = []
+    for count in range(1, len(names) + 1):
+        for order in permutations(names, count):
+            for cuts in product([False, True], repeat=count - 1):
+                edges = [0, *(i + 1 for i, is_cut in enumerate(cuts) if is_cut), count]
+                ways.append(tuple(order[i:j] for i, j in zip(edges, edges[1:], strict=False)))
+    return ways
+
+
+# Mostly what samplers do, sometimes repeated and rising noise levels.
+GRID = [i / 20 for i in range(20, 0, -1)]
+DESCENDING = st.lists(st.sampled_from(GRID), min_size=2, max_size=9, unique=True).map(
+    lambda levels: sorted(levels, reverse=True)
+)
+LEVELS = st.one_of(DESCENDING, DESCENDING, st.lists(st.sampled_from(GRID), min_size=2, max_size=9))
+CONFIGS = st.builds(
+    CorrectionConfig,
+    tolerance=st.sampled_from([0.0, 1e-3, 0.03, 1.0, 1.0]),
+    sensitivity=st.sampled_from([0.0, 1.0, 50.0]),
+    spatial_weight=st.sampled_from([0.0, 0.5]),
+    probe_blocks=st.integers(1, 5),
+    warmup_steps=st.integers(1, 4),
+    max_consecutive=st.integers(1, 5),
+    target_speedup=st.sampled_from([None, None, 1.5, 3.0]),
+    cache_placement=st.sampled_from(["device", "offload"]),
+)
+
+
+NAMES = [("cond",), ("cond", "uncond"), tuple(BRANCHES)]
+ORDERS = {names: orders(names) for names in NAMES}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A run of up to nine evaluations; the latent may change its size once, and a call or two may go bad."""
+    levels, config = draw(LEVELS), draw(CONFIGS)
+    first, last = draw(st.sampled_from([(math.inf, 0.0), (math.inf, 0.0), (0.8, 0.3)]))
+    schedule = Schedule((*levels, 0.0), draw(st.booleans()), first, last, config.warmup_steps)
+    ways = st.sampled_from(ORDERS[draw(st.sampled_from(NAMES))])
+    usual, grown = draw(ways), draw(st.integers(0, 20))
+    bad = draw(st.dictionaries(st.integers(0, 20), st.integers(0, BLOCKS - 1), max_size=2))
+    calls: list[Call] = []
+    for i, sigma in enumerate(levels):
+        way = usual if draw(st.booleans()) else draw(ways)
+        tokens = 6 if i < grown else 5
+        calls += [Call(sigma, part, tokens, bad.get(len(calls) + k)) for k, part in enumerate(way)]
+    return Case(config, schedule, draw(st.booleans()), tuple(calls))
+
+
+@dataclass
+class Past:
+    """What a branch may have learnt so far.
+
+    Attributes:
+        residuals: of its computed calls since the last one that was not finite or had another shape.
+        sigma: noise level of the newest.
+    """
+
+    residuals: list[Tensor] = field(default_factory=list)
+    sigma: float = math.nan
+
+
+def truth(call: Call, probe_blocks: int) -> tuple[Tensor, Tensor]:
+    """What a model without hooks gives: behind the probe and at the end."""
+    model, hidden_states = poisoned(ToyModel(BLOCKS), call), call.input()
+    for block in model.blocks[:probe_blocks]:
+        hidden_states = block(hidden_states)
+    probed = hidden_states.clone()
+    for block in model.blocks[probe_blocks:]:
+        hidden_states = block(hidden_states)
+    return probed, hidden_states
+
+
+def poisoned(model: ToyModel, call: Call) -> ToyModel:
+    """The model with the call's bad block in it."""
+    for i, (block, sound) in enumerate(zip(model.blocks, ToyModel(BLOCKS).blocks, strict=True)):
+        block.gain = math.inf if i == call.poison else sound.gain
+    return model
+
+
+def play(case: Case) -> tuple[RunReport, list[Tensor], list[list[StepRecord]]]:
+    """A whole run: its report, the output of each call, and the records of each call."""
+    model, run = ToyModel(BLOCKS), case.start()
+    hooked = hook(model, run)
+    outputs, runs, ends = [], [0], [0]
+    for each in case.calls:
+        x = each.input()
+        outputs.append(call(poisoned(model, each), hooked, each.sigma, x, each.branches))
+        assert torch.equal(x, each.input()), "an argument was written to"
+        runs.append(model.runs)
+        ends.append(len(run.report.records))
+    report = run.finish()
+    records = [report.records[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    assert [after - before for before, after in zip(runs, runs[1:], strict=False)] == [
+        call_records[0].blocks_run for call_records in records
+    ]
+    assert not run.branches and not run.unread
+    assert all("forward" not in block.__dict__ for block in model.blocks)
+    return report, outputs, records
+
+
+@given(cases())
+def test_every_run(case: Case) -> None:
+    report, outputs, records = play(case)
+
+    assert report.is_finished
+    assert all(
+        math.isfinite(r.measured_error or 0.0) and (r.measured_error or 0.0) >= 0 for r in report.records
+    )
+    probe_blocks = min(case.config.probe_blocks, BLOCKS - 1)
+    pasts: dict[str, Past] = defaultdict(Past)
+    for each, output, call_records in zip(case.calls, outputs, records, strict=True):
+        assert [record.branch for record in call_records] == list(each.branches)
+        assert len({record.outcome for record in call_records}) == 1
+        probed, final = truth(each, probe_blocks)
+        if call_records[0].outcome is Outcome.COMPUTE:
+            assert call_records[0].blocks_run == BLOCKS
+            assert torch.equal(output.nan_to_num(7.0), final.nan_to_num(7.0))
+            learn(pasts, each, probed, final)
+        else:
+            assert call_records[0].blocks_run == probe_blocks
+            assert_allowed(case, each, call_records[0], pasts)
+            for name, rows, base in zip(each.branches, *split(each, output, probed), strict=True):
+                assert_made_of_its_own_past(rows - base, pasts[name], call_records[0].outcome)
+    assert_stretches(case, report)
+
+
+def split(call: Call, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Rows of each branch."""
+    return [tensor.chunk(len(call.branches)) for tensor in tensors]
+
+
+def learn(pasts: dict[str, Past], call: Call, probed: Tensor, final: Tensor) -> None:
+    """A computed call: what its branches know from here on."""
+    for name, base, rows in zip(call.branches, *split(call, probed, final), strict=True):
+        residual = rows - base
+        past = pasts[name]
+        if not torch.isfinite(residual).all():
+            pasts[name] = Past()
+            continue
+        if past.residuals and past.residuals[-1].shape != residual.shape:
+            past.residuals.clear()
+        past.residuals.append(residual)
+        past.sigma = call.sigma
+
+
+def assert_allowed(case: Case, call: Call, record: StepRecord, pasts: dict[str, Past]) -> None:
+    """A corrected call: no warm-up, not the last step, within the range, and each branch has a sound past."""
+    assert case.config.tolerance > 0 or case.config.target_speedup
+    assert record.step_index >= case.config.warmup_steps
+    assert not case.schedule.is_last(record.step_index)
+    assert case.schedule.last_sigma <= call.sigma <= case.schedule.first_sigma
+    assert call.poison is None or call.poison >= min(case.config.probe_blocks, BLOCKS - 1)
+    for name in call.branches:
+        past = pasts[name]
+        assert past.residuals, f"{name} has nothing to be corrected from"
+        assert past.residuals[-1].shape[1] == call.tokens
+        assert past.sigma >= call.sigma - 1e-6, "a forecast against the direction of sampling"
+
+
+def assert_made_of_its_own_past(residual: Tensor, past: Past, outcome: Outcome) -> None:
+    """The branch's newest residual, and if a forecast is blended in, its own last movements on top."""
+    newest = past.residuals[-1]
+    rest = (residual - newest).flatten()
+    scale = float(newest.norm())
+    moves = [newest - before for before in past.residuals[-4:-1]]
+    if (
+        outcome is Outcome.CORRECT and moves
+    ):  # a branch without movements is held beside one that is corrected
+        basis = torch.stack([move.flatten() for move in moves], dim=1).double()
+        solution = torch.linalg.lstsq(basis, rest.double()[:, None]).solution
+        rest = rest.double() - (basis @ solution)[:, 0]
+    assert float(rest.norm()) <= 1e-4 * scale
+
+
+def assert_stretches(case: Case, report: RunReport) -> None:
+    """Never more evaluations in a row with a corrected call than max_consecutive."""
+    is_reused = {r.evaluation: False for r in report.records}
+    for record in report.reused:
+        is_reused[record.evaluation] = True
+    stretches = [len(list(group)) for reused, group in groupby(is_reused.values()) if reused]
+    assert max(stretches, default=0) <= case.config.max_consecutive
+
+
+@settings(max_examples=max(settings.default.max_examples // 5, 1))
+@given(cases(), st.integers(0, 30), st.integers(0, BLOCKS - 1))
+def test_a_run_after_one_that_failed_is_like_a_first_one(case: Case, failing: int, place: int) -> None:
+    """An error in any block of any call: it passes through, nothing is left, the same calls give the same."""
+    model, run = ToyModel(BLOCKS), case.start()
+    hooked = hook(model, run)
+    stop = case.calls[failing % len(case.calls)]
+    is_failing = False
+    for each in case.calls:
+        handle = None
+        if each is stop:
+            handle = model.blocks[place].register_forward_pre_hook(fail)
+        runs = model.runs
+        try:
+            call(poisoned(model, each), hooked, each.sigma, each.input(), each.branches)
+        except Boom:
+            is_failing = True
+            # At a corrected step it is the stand-in of a block that does not run which fails.
+            assert model.runs - runs in (place, min(place, case.config.probe_blocks))
+            break
+        finally:
+            if handle:
+                handle.remove()
+    run.release()
+
+    assert not run.branches and not run.unread
+    assert all("forward" not in block.__dict__ for block in model.blocks)
+    assert is_failing or run.report.records  # a corrected call never came to that block
+    _, first, _ = play(case)
+    _, again, _ = play(case)
+    assert all(
+        torch.equal(one.nan_to_num(7.0), two.nan_to_num(7.0)) for one, two in zip(first, again, strict=True)
+    )
+
+
+class Boom(RuntimeError):
+    """An error in a block."""
+
+
+def fail(*_: object) -> None:
+    raise Boom
+
+
+def test_the_cases_are_worth_trying() -> None:
+    """Among a few hundred there is plenty of everything that the properties are about."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=100, derandomize=True, database=None, deadline=None)
+    @given(cases())
+    def look(case: Case) -> None:
+        report, _, records = play(case)
+        seen.update({record.outcome.value for record in report.records})
+        seen.update({record.reason.value for record in report.records if record.reason})
+        seen["reset"] += report.resets > 0
+        seen["split"] += any(len(rows) < len({r.branch for r in report.records}) for rows in records)
+        seen["mixed"] += len({len(rows) for rows in records}) > 1
+
+    look()
+    wanted = {*Outcome, *Reason} - {Reason.NO_HOOK, Reason.UNKNOWN_MODEL, Reason.BLOCKS_CHANGED}
+    wanted -= {Reason.PAPER, Reason.OTHER_CACHE}
+    few = {
+        name: seen[name] for name in [*(w.value for w in wanted), "reset", "split", "mixed"] if seen[name] < 5
+    }
+    assert not few
