@@ -12,7 +12,6 @@ import comfy_host
 sys.path.append(str(comfy_host.PACK_ROOT / "tests"))
 
 import host_changes
-
 from host_source import Host
 
 HOST = comfy_host.find_host()
