@@ -120,6 +120,36 @@ def test_error_in_our_own_code(method: str, first_run: Tensor, monkeypatch: pyte
     assert_like_new(model, first_run)
 
 
+@pytest.mark.parametrize("stored", [1, 3])
+def test_no_memory_for_an_anchor(stored: int, first_run: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run goes on without the cache and says so; the next one tries again."""
+    model, done, make_anchor = corrected(FAMILY), [0], controller.make_anchor
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        done[0] += 1
+        if done[0] == stored:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return make_anchor(*args, **kwargs)
+
+    calls: list[int] = []
+    with monkeypatch.context() as patch, tiny_models.count_blocks(model, FAMILY) as executed:
+        patch.setattr(controller, "make_anchor", fail)
+        latent = run(model, calls)
+
+    report = report_of(model)
+    assert calls == list(range(STEPS))
+    assert done[0] == stored  # not tried again in this run
+    assert report.is_finished
+    assert Reason.NO_MEMORY.value in report.reasons
+    assert "memory for the cache ran out" in report.summary().lower()
+    assert report.blocks_run == executed.total()
+    if stored == 1:
+        assert report.hit_rate == 0
+        assert torch.equal(latent, run(model_of(FAMILY), []))
+    assert torch.isfinite(latent).all()
+    assert_like_new(model, first_run)
+
+
 def test_nan_in_the_output_of_the_model(first_run: Tensor) -> None:
     """What comes out of the model is the host's to deal with; ours is that no later step reuses any of it."""
     plain, calls = model_of(FAMILY).clone(), [0]
