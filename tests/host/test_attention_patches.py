@@ -125,14 +125,13 @@ def test_what_a_pack_adds_between_blocks(family: str) -> None:
     assert relative_error(held, full) < 1e-5
 
 
-@pytest.mark.parametrize("size", [16, 8], ids=["as large as the latent", "smaller"])
-def test_cached_reference_pictures(size: int) -> None:
-    """FluxKVCache takes the reference's tokens out of the sequence behind the first step."""
+def test_cached_reference_pictures() -> None:
+    """FluxKVCache takes the tokens of a reference, a small one, out of the sequence behind step one."""
     family = "flux2"
     if not hasattr(flux_nodes, "FluxKVCache") or family not in tiny_models.FAMILIES:
         pytest.skip("this ComfyUI has no FluxKVCache")
     channels = tiny_models.FAMILIES[family].latent_shape[1]
-    reference = torch.randn(1, channels, size, size, generator=Generator().manual_seed(6))
+    reference = torch.randn(1, channels, 8, 8, generator=Generator().manual_seed(6))
     [[tokens, options]], _ = tiny_models.conditionings(family)
     positive = [[tokens, options | {"reference_latents": [reference]}]]
 
