@@ -50,7 +50,8 @@ def enable_adacorrection(
 
     Args:
         transformer: a diffusers transformer of a supported class, `pipe.transformer`.
-        config: the setting.
+        config: the setting; its cache_placement "auto" is the device here, where nobody knows what else
+            needs the memory.
         scheduler: `pipe.scheduler`, which the pipeline sets up for each run.
         branches: name of each equal share of the batch, in order, where one call holds several conditionings.
         cfg: scale of classifier-free guidance, where "cond" and "uncond" are combined by it; it sharpens the
