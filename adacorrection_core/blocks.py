@@ -114,10 +114,14 @@ class Walk:
         stage = self.layers[index].stage
         if index < len(self.layers) - 1:
             return stage.make_result(arguments)
+        try:
+            with call.run.lock:
+                corrected = call.corrected()
+            tokens = self.replaced(index, stage.input(arguments), corrected, arguments)
+        except (RuntimeError, MemoryError) as error:
+            call.run.give_up(error)
+            return stage.make_result(arguments)
         self.has_ended = True
-        with call.run.lock:
-            corrected = call.corrected()
-        tokens = self.replaced(index, stage.input(arguments), corrected, arguments)
         return stage.make_result(arguments, tokens)
 
     def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
@@ -152,8 +156,9 @@ class Walk:
     def close(self) -> None:
         """End of the call. One that is not whole is counted with the blocks of its repetition."""
         blocks_run = self.blocks_run if self.is_whole else self.blocks_run + len(self.layers)
+        missed = Reason.NO_MEMORY if self.call.run.has_given_up else Reason.NO_HOOK
         with self.call.run.lock:
-            self.call.close(blocks_run, len(self.layers), None if self.has_ended else Reason.NO_HOOK)
+            self.call.close(blocks_run, len(self.layers), None if self.has_ended else missed)
 
 
 class CountingWalk(Walk):

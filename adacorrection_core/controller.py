@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .anchors import is_out_of_memory, make_anchor
+from .anchors import make_anchor
 from .correction import corrected_tokens, forecast_gains, forecast_move, prior_weight, time_moves
 from .drift import gram, relative_drift, sample_tokens
 from .rules import Signals
@@ -73,6 +73,14 @@ class ModelCall:
         Returns:
             Whether the other blocks must run.
         """
+        try:
+            return self.examine(hidden_states)
+        except (RuntimeError, MemoryError) as error:
+            self.run.give_up(error)
+            return True
+
+    def examine(self, hidden_states: Tensor) -> bool:
+        """See `probe`."""
         assert self.entered is not None, "enter comes before probe"
         self.probed = hidden_states.clone()
         self.probe_residual = sample_tokens(hidden_states).sub_(self.entered)
@@ -218,9 +226,7 @@ class ModelCall:
         try:
             self.keep(hidden_states)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.run.give_up()
+            self.run.give_up(error)
         # The call is kept until its norms are read; the tokens need not be.
         self.entered = self.probed = self.probe_residual = None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .anchors import MAX_ANCHORS, AnchorHistory, CacheSize
+from .anchors import MAX_ANCHORS, AnchorHistory, CacheSize, is_out_of_memory
 from .config import CorrectionConfig
 from .correction import WeightPosterior
 from .drift import gram
@@ -287,8 +287,14 @@ class RunState:
         self.release()
         return self.report
 
-    def give_up(self) -> None:
-        """Memory for the cache ran out: free what it holds and go on without it."""
+    def give_up(self, error: Exception) -> None:
+        """Where memory for the cache ran out, free what it holds and go on without it.
+
+        Args:
+            error: what was caught; raised again where it is anything else.
+        """
+        if not is_out_of_memory(error):
+            raise error
         self.has_given_up = True
         self.branches.clear()
         self.report.note = (

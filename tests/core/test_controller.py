@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy import ToyModel, call, hook, new_run, smooth_input
 
-from adacorrection_core import anchors, controller
+from adacorrection_core import controller
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.state import Branch, RunState
 from adacorrection_core.stats import Outcome, Reason
@@ -309,19 +309,32 @@ def test_an_observer_hears_of_each_call_when_it_is_over():
     assert {blocks for _, blocks in heard} == {1, 4}
 
 
-def test_a_run_goes_on_without_the_cache_when_memory_runs_out(monkeypatch):
-    _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
-    numbers = iter(range(100))
+@pytest.mark.parametrize(
+    ("name", "number", "first_plain"),
+    [("make_anchor", 2, 3), ("corrected_tokens", 1, 4), ("sample_tokens", 7, 3)],
+    ids=["storage of an anchor", "forecast", "probe"],
+)
+def test_a_run_goes_on_without_the_cache_when_memory_runs_out(name, number, first_plain, monkeypatch):
+    numbers, original = iter(range(1000)), getattr(controller, name)
 
-    def make_anchor(*args):
-        if next(numbers) == 2:
+    def runs_out(*args):
+        if next(numbers) == number:
             raise torch.OutOfMemoryError
-        return anchors.make_anchor(*args)
+        return original(*args)
 
-    monkeypatch.setattr(controller, "make_anchor", make_anchor)
+    monkeypatch.setattr(controller, name, runs_out)
     report, outputs = run_all(ToyModel())
+    monkeypatch.undo()
 
-    assert torch.equal(torch.stack(outputs), torch.stack(full))
-    assert [record.reason for record in report.records] == [Reason.WARMUP] * 3 + [Reason.NO_MEMORY] * 7
+    _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
+    computed = [step for step, record in enumerate(report.records) if record.outcome is Outcome.COMPUTE]
+    assert all(torch.equal(outputs[step], full[step]) for step in computed)
+    assert {record.reason for record in report.records[first_plain:]} == {Reason.NO_MEMORY}
     assert report.is_finished
     assert "Memory for the cache ran out" in report.summary()
+
+
+def test_other_errors_pass_through(monkeypatch):
+    monkeypatch.setattr(controller, "make_anchor", Mock(side_effect=RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run_all(ToyModel())

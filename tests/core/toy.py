@@ -69,9 +69,10 @@ def call(
     x: Tensor,
     branches: Sequence[str] = ("cond",),
 ) -> Tensor:
-    """One model call."""
-    with hooked.call(sigma, [Branch(name, name) for name in branches]):
-        return model(x)
+    """One model call, as a seam makes it."""
+    with hooked.call(sigma, [Branch(name, name) for name in branches]) as walk:
+        output = model(x)
+    return output if walk.is_whole else model(x)
 
 
 def smooth_input(sigma: float, batch: int = 1, tokens: int = 6, width: int = 8) -> Tensor:
