@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from typing import Any
 
 import graph
@@ -121,9 +122,22 @@ def test_demos_run(server: Server, name: str) -> None:
     assert run.ending == "execution_success", run.details
     (report,) = (number for number, node in prompt.items() if node["class_type"] == "AdaCorrectionReport")
     assert "8 steps" in run.outputs[report]["text"][0]
+    kept = in_history(server, run.details["prompt_id"])[report]
+    assert kept["text"] == run.outputs[report]["text"] and len(kept["images"]) == 1
     for number, node in prompt.items():
         if node["class_type"] == "AdaCorrectionCompare":
             assert re.search(r"PSNR \d\d\.\d dB|Identical", run.outputs[number]["text"][0])
+
+
+def in_history(server: Server, prompt_id: str) -> dict[str, Any]:
+    """What the nodes showed, as the server keeps it; that comes a moment after it has told of the end."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        kept = server.get(f"/history/{prompt_id}").json()
+        if kept:
+            return kept[prompt_id]["outputs"]
+        time.sleep(0.05)
+    raise TimeoutError(f"no history of {prompt_id}")
 
 
 def test_made_with_the_host_that_is_named() -> None:
