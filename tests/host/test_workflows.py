@@ -129,6 +129,13 @@ def test_demos_run(server: Server, name: str) -> None:
             assert re.search(r"PSNR \d\d\.\d dB|Identical", run.outputs[number]["text"][0])
 
 
+def test_help_page_and_its_picture_are_served(server: Server) -> None:
+    folder = "/extensions/adacorrection/docs"
+    page = server.get(f"{folder}/AdaCorrection.md").text
+    picture = re.search(r"\((images/\w+\.jpg)\)", page)
+    assert picture and Image.open(io.BytesIO(server.get(f"{folder}/{picture[1]}").content)).width > 300
+
+
 def in_history(server: Server, prompt_id: str) -> dict[str, Any]:
     """What the nodes showed, as the server keeps it; that comes a moment after it has told of the end."""
     deadline = time.monotonic() + 10
