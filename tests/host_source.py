@@ -78,12 +78,13 @@ class Class:
         return next((method for method in self.methods() if method.name == name), None)
 
     def methods(self) -> Iterator[ast.FunctionDef]:
-        """Its own methods, then those that it inherits and does not replace."""
-        seen: set[str] = set()
+        """Its own methods, then those that it inherits and does not replace, or calls by super()."""
+        replaced: set[str] = set()
         for cls in self.line():
             for node in cls.node.body:
-                if isinstance(node, ast.FunctionDef) and node.name not in seen:
-                    seen.add(node.name)
+                if isinstance(node, ast.FunctionDef) and node.name not in replaced:
+                    if f"super().{node.name}(" not in ast.unparse(node):
+                        replaced.add(node.name)
                     yield node
 
     def line(self) -> Iterator[Class]:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ import host_changes
 from host_source import Host
 
 HOST = comfy_host.find_host()
+FAMILIES = host_changes.load_families()
 FLUX = "comfy/ldm/flux"
 
 
@@ -30,7 +32,7 @@ def copy(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def only_flux_and_hunyuan(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two families are enough for what is tried here."""
-    families = [f for f in host_changes.load_families() if f.name in ("Flux", "HunyuanVideo")]
+    families = [family for family in FAMILIES if family.name in ("Flux", "HunyuanVideo")]
     monkeypatch.setattr(host_changes, "load_families", lambda: families)
 
 
@@ -43,6 +45,17 @@ def change(file: Path, old: str, new: str) -> None:
 def report(old: Path, new: Path | str) -> tuple[str, int]:
     lines, status = host_changes.report(Host.parse(str(old)), Host.parse(str(new)))
     return "\n".join(lines), status
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_entry_holds_in_this_host(family: Any) -> None:
+    """And of every list of blocks it is known what they take, and who calls them."""
+    names = map(host_changes.full_name, family.classes)
+    looks = [host_changes.relied_on(Host.parse(str(HOST)), family, name) for name in names]
+    for relied in filter(None, looks):
+        assert not relied.problems
+        assert sum(about.endswith(".forward takes") for about in relied.facts) >= bool(family.stages)
+        assert any("calls the blocks" in about for about in relied.facts) == bool(family.stages)
 
 
 def test_nothing_changed(copy: Path) -> None:
