@@ -78,6 +78,16 @@ def running_workflow() -> str | None:
     return next((extra["workflow"].get("id") for extra in extras if extra.get("workflow")), None)
 
 
+def in_words(size: int) -> str:
+    """Bytes as "1.1 MB" or "2.3 GB"."""
+    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
+
+
+def describe_model(family: str, probe_blocks: int) -> str:
+    """What was found: "Flux: 19 double + 38 single blocks, probe 1"."""
+    return f"{family}, probe {probe_blocks}" if probe_blocks else family
+
+
 class LiveRun:
     """One run as pages see it. The sampler's thread only says that something is new: the server's loop,
     where all else happens, sends it when it is time.
@@ -102,6 +112,7 @@ class LiveRun:
         self.report = report
         self.groups = groups
         self.probe_blocks = probe_blocks
+        self.found = describe_model(report.family, probe_blocks)
         self.outlook = outlook.describe()
         self.is_poor = outlook.is_poor
         self.workflow = running_workflow()
@@ -112,7 +123,6 @@ class LiveRun:
         self.is_waiting = False
         self.is_over = False
         _runs[node_id] = self
-        self.hear()
 
     def __deepcopy__(self, memo: dict[int, object]) -> LiveRun:
         """Older hosts copy what a model carries; the run that pages follow stays one object."""
@@ -156,11 +166,17 @@ class LiveRun:
         """Measured time so far."""
         return self.report.seconds if self.is_over else time.perf_counter() - self.started_at
 
+    @property
+    def cache_bytes(self) -> int:
+        """What the cache is expected to hold; what it does hold where that was not known."""
+        return self.report.bytes_expected or self.report.bytes_held
+
     def text(self) -> str:
         """On the node: what can be expected, then where the run stands, with a warning where there is one."""
         report, records = self.report, list(self.report.records)
         if not records:
-            return f"{report.family}.\n{report.note or self.outlook}"
+            cache = f", cache about {in_words(self.cache_bytes)}" if self.cache_bytes else ""
+            return f"{self.found}{cache}.\n{report.note or self.outlook}"
         warning = report.note or (self.outlook if self.is_poor else "")
         step = f"tep {records[-1].step_index + 1} of {report.num_steps}"
         place = f"S{step}: {records[-1].outcome.value}"
@@ -177,7 +193,7 @@ class LiveRun:
             "workflow": self.workflow,
             "run": self.number,
             "message": self.num_sent,
-            "family": report.family,
+            "found": self.found,
             "setting": report.config_name,
             "outlook": report.note or self.outlook,
             "groups": self.groups,
@@ -185,6 +201,7 @@ class LiveRun:
             "num_steps": report.num_steps,
             "is_over": self.is_over,
             "is_finished": report.is_finished,
+            "cache_bytes": self.cache_bytes,
             "seconds": self.seconds,
             "seconds_saved": report.seconds_saved,
             "hit_rate": report.hit_rate,

@@ -25,7 +25,7 @@ from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
 from ...adacorrection_core.whole_model import WholeModel
 from .branches import branches_of, role_name
-from .events import LiveRun, show_text
+from .events import LiveRun, describe_model, show_text
 from .family import Family, Shape, kind_of
 from .memory import called_conds, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
@@ -57,7 +57,7 @@ def apply_correction(
         check_whole_model(family, config)
     counts = Counter(kind_of(layer.stage) for layer in family.layers(diffusion_model)) or {"model": 1}
     session = Session(config, family.describe(diffusion_model), counts, node_id)
-    show_text(f"{session.description}.", node_id)
+    show_text(f"{describe_model(session.description, session.probe_blocks)}.", node_id)
     for before in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         logger.warning(
             "AdaCorrection is in this chain twice: the later setting (%s) replaces the earlier one (%s).",
@@ -132,14 +132,23 @@ class Session:
         self.report: RunReport | None = None
         self.live: LiveRun | None = None
 
+    @property
+    def probe_blocks(self) -> int:
+        """Blocks that run at every step; none of a whole model."""
+        return min(self.config.probe_blocks, self.num_blocks - 1)
+
     def follow(self, run: RunState) -> None:
         """Show a run on the node in the browser."""
         if self.node_id is None:
             return
-        probe_blocks = min(self.config.probe_blocks, self.num_blocks - 1)  # none of a whole model
-        outlook = Outlook(self.config, run.schedule, probe_blocks / self.num_blocks)
-        self.live = LiveRun(self.node_id, run.report, run.report.groups, probe_blocks, outlook)
+        outlook = Outlook(self.config, run.schedule, self.probe_blocks / self.num_blocks)
+        self.live = LiveRun(self.node_id, run.report, run.report.groups, self.probe_blocks, outlook)
         run.observer = self.live.hear
+
+    def announce(self) -> None:
+        """Tell the browser what the run will be, before it begins."""
+        if self.live is not None:
+            self.live.hear()
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """OUTER_SAMPLE wrapper: the length of one sampling run."""
@@ -183,10 +192,12 @@ class Session:
         family = find_family(unwrapped(model.model.diffusion_model))
         is_idle = handle is None or handle.is_yielding or self.config.is_off
         if is_idle or family is None or not family.has_blocks or self.config.mode == "paper":
+            self.announce()
             return executor(model, noise_shape, conds, *args, **kwargs)
         called = called_conds(conds, handle.run.cfg)
         sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
         needed = handle.run.expect(sizes, lambda held: fits(model, noise_shape, held))
+        self.announce()
         return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:

@@ -66,11 +66,13 @@ class ComfyPage:
     Attributes:
         page: Playwright's.
         server: which it shows.
+        settings: of the host, by name.
         problems: errors in its console and uncaught exceptions, but for the host's own on a fresh server.
     """
 
     page: Page
     server: Server
+    settings: dict[str, Any]
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -98,14 +100,18 @@ class ComfyPage:
             settings: further settings of the host.
         """
         look = {"Comfy.VueNodes.Enabled": is_vue, "Comfy.ColorPalette": theme}
-        server.post("/settings", {**SETTINGS, **look, **(settings or {})}).raise_for_status()
         page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
-        comfy = cls(page, server)
+        comfy = cls(page, server, {**SETTINGS, **look, **(settings or {})})
         page.on("console", lambda message: comfy.note(message.type, message.text, message.location["url"]))
         page.on("pageerror", lambda error: comfy.note("error", str(error)))
-        page.goto(server.url)
-        comfy.wait_until_ready()
+        comfy.visit()
         return comfy
+
+    def visit(self) -> None:
+        """Load the page, for the first time or again. Settings are the server's: each page sets its own."""
+        self.server.post("/settings", self.settings).raise_for_status()
+        self.page.goto(self.server.url)
+        self.wait_until_ready()
 
     def note(self, kind: str, text: str, url: str = "") -> None:
         """Remember an error of the page."""

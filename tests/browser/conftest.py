@@ -1,4 +1,4 @@
-"""One server and one browser for all tests, and a page in each renderer for each file of them."""
+"""One server and one browser for all tests, and a page in each renderer."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture(scope="module", params=["classic", "nodes_2"])
-def page_of_file(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[ComfyPage]:
+@pytest.fixture(scope="session", params=["classic", "nodes_2"])
+def renderer(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[ComfyPage]:
     comfy = ComfyPage.open(browser, server, is_vue=request.param == "nodes_2")
     yield comfy
     comfy.page.close()
 
 
 @pytest.fixture
-def comfy(page_of_file: ComfyPage) -> Iterator[ComfyPage]:
+def comfy(renderer: ComfyPage) -> Iterator[ComfyPage]:
     """A page with an empty workflow; the test fails where its console shows an error."""
-    page_of_file.problems.clear()
-    page_of_file.load({"version": 0.4, "nodes": [], "links": [], "groups": []})
-    yield page_of_file
-    assert page_of_file.problems == []
+    renderer.problems.clear()
+    renderer.load({"version": 0.4, "nodes": [], "links": [], "groups": []})
+    yield renderer
+    assert renderer.problems == []
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +51,9 @@ def seeds() -> Iterator[int]:
 
 @pytest.fixture
 def demo(seeds: Iterator[int]) -> dict[str, Any]:
-    """The demo workflow with a new seed."""
+    """The demo workflow with a new seed, and a new id: what other tests ran is not shown in it."""
     workflow = json.loads((PACK_ROOT / "workflows" / "adacorrection_demo.json").read_text())
     sampler = next(node for node in workflow["nodes"] if node["type"] == "KSampler")
-    sampler["widgets_values"][0] = next(seeds)
+    sampler["widgets_values"][0] = seed = next(seeds)
+    workflow["id"] = f"00000000-0000-4000-8000-{seed:012}"
     return workflow

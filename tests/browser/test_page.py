@@ -59,7 +59,9 @@ def test_heat_map_fills_while_sampling(comfy: ComfyPage, demo: dict[str, Any]) -
     comfy.wait_for_end()
     expect_summary(comfy, DONE)
 
-    expect(comfy.live()).to_contain_text("Flux: 4 double + 8 single blocks. Steps 4 to 27 of 28")
+    expect(comfy.live()).to_contain_text(
+        "Flux: 4 double + 8 single blocks, probe 1, cache 1.1 MB. Steps 4 to 27 of 28"
+    )
     for colour in ("computed", "corrected"):
         assert pixels_of(comfy, colour) > 500
     text = comfy.page.get_by_text(re.compile(r"^28 steps\. \d+% of the blocks and about"))
@@ -105,8 +107,7 @@ def test_page_that_is_loaded_in_mid_run_catches_up(comfy: ComfyPage, demo: dict[
     comfy.set_value(SAMPLER, "steps", 90)
     comfy.run(is_waiting=False)
     expect_summary(comfy, r"^Step [1-9]")
-    comfy.page.reload()
-    comfy.wait_until_ready()
+    comfy.visit()
     comfy.load(demo)
 
     expect_summary(comfy, r"of 90\.|90 steps done")
@@ -130,14 +131,10 @@ def test_two_nodes_show_their_own_runs(comfy: ComfyPage, demo: dict[str, Any]) -
     comfy.load(with_second_sampler(demo))
     comfy.command("Comfy.Canvas.FitView")
     comfy.run()
-    first, second = sorted(steps_done(comfy, i) for i in range(2))
-    assert (first, second) == ("12 steps done", "28 steps done")
-
-
-def steps_done(comfy: ComfyPage, index: int) -> str:
-    """How a summary begins, once the run is over."""
-    expect_summary(comfy, DONE, index)
-    return summary(comfy, index).split(".")[0]
+    for steps in (28, 12):
+        expect(
+            comfy.page.get_by_label(re.compile(rf"^{steps} steps done\. \d+ computed, [1-9]"))
+        ).to_have_count(1)
 
 
 def with_second_sampler(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -168,10 +165,9 @@ def test_bypassed_node_is_not_in_the_run(comfy: ComfyPage, demo: dict[str, Any])
     select(comfy, NODE)
     comfy.page.keyboard.press("Control+b")
     assert comfy.call(NODE, "node => node.mode") == 4
-    before = comfy.live().inner_text()
     comfy.run()
 
-    assert comfy.live().inner_text() == before
+    expect(comfy.live()).to_contain_text("fills while sampling")
     shown = comfy.page.evaluate("() => JSON.stringify(Object.values(window.app.nodeOutputs))")
     assert "no AdaCorrection" in shown
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from comfy_page import ComfyPage
+from comfy_server import Server
+from playwright.sync_api import Browser, expect
 
 from comfy_host import PACK_ROOT
 
@@ -48,21 +49,20 @@ def kept(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("page_of_file", ["classic"], indirect=True)
-def test_names_are_shown_in_the_language_of_the_page(comfy: ComfyPage, demo: dict[str, Any]) -> None:
-    names = json.loads((PACK_ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
-    comfy.server.post("/settings", {"Comfy.Locale": "zh"}).raise_for_status()
-    try:
-        comfy.page.reload()
-        comfy.wait_until_ready()
-        comfy.load(demo)
-        comfy.set_value("AdaCorrection", "preset", "Custom")
-        labels = comfy.call("AdaCorrection", "node => node.widgets.map(w => [w.name, w.label])")
-        title = comfy.call("AdaCorrectionReport", "node => node.title")
-    finally:
-        comfy.server.post("/settings", {"Comfy.Locale": "en"}).raise_for_status()
-        comfy.page.reload()
-        comfy.wait_until_ready()
+def test_names_and_words_are_in_the_language_of_the_page(
+    browser: Browser, server: Server, demo: dict[str, Any]
+) -> None:
+    names, main = (
+        json.loads((PACK_ROOT / "locales" / "zh" / f"{file}.json").read_text(encoding="utf-8"))
+        for file in ("nodeDefs", "main")
+    )
+    comfy = ComfyPage.open(browser, server, settings={"Comfy.Locale": "zh"})
+    comfy.load(demo)
+    comfy.set_value("AdaCorrection", "preset", "Custom")
+    labels = comfy.call("AdaCorrection", "node => node.widgets.map(w => [w.name, w.label])")
+    title = comfy.call("AdaCorrectionReport", "node => node.title")
+    expect(comfy.live()).to_contain_text(main["adacorrectionLive"]["idle"])
+    comfy.page.close()
 
     assert title == names["AdaCorrectionReport"]["display_name"]
     inputs = names["AdaCorrection"]["inputs"]

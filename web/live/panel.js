@@ -2,7 +2,7 @@
 
 import { KEY, STYLE } from "./look.js";
 import { drawRun, layOut } from "./picture.js";
-import { cellAt, describeCell, isNewer, percent, seconds, summarise } from "./run.js";
+import { cellAt, describeCell, describeSetting, isNewer, percent, seconds, summarise } from "./run.js";
 import { fill } from "./words.js";
 
 const IDLE_HEIGHT = 26; // pixels
@@ -141,7 +141,7 @@ export class LivePanel {
 
   writeNote() {
     const cell = this.cursor == null ? null : cellAt(this.run.lanes[this.lane], this.cursor);
-    const text = cell ? describeCell(cell, this.words) : `${this.run.family}. ${this.run.outlook}`;
+    const text = cell ? describeCell(cell, this.words) : describeSetting(this.run, this.words);
     if (this.note.textContent !== text) this.note.textContent = text;
     this.note.title = text;
   }

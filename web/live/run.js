@@ -103,6 +103,17 @@ export function describeCell(cell, words) {
   return parts.join(" \u00b7 ");
 }
 
+// What was found, and what the setting can do to the run.
+export function describeSetting(run, words) {
+  const cache = run.cache_bytes ? fill(words.cache, { value: size(run.cache_bytes) }) : "";
+  return `${run.found}${cache}. ${run.outlook}`;
+}
+
+function size(bytes) {
+  const isLarge = bytes >= 2 ** 30;
+  return `${(bytes / 2 ** (isLarge ? 30 : 20)).toFixed(1)} ${isLarge ? "GB" : "MB"}`;
+}
+
 export const percent = (share) => `${Math.round((share ?? 0) * 100)}%`;
 
 export const seconds = (value) => (value >= 100 ? value.toFixed(0) : (value ?? 0).toFixed(1));

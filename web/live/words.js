@@ -22,6 +22,7 @@ export const WORDS = {
   step: "Step {step} of {steps}.",
   done: "{steps} steps done.",
   stopped: "Stopped at step {step} of {steps}.",
+  cache: ", cache {value}",
   cell: "Step {step}, {branch}, {outcome}",
   weight: "weight {value}",
   why: "{reason}",
