@@ -4,7 +4,6 @@ of that size are not run here."""
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ import graph as api
 from comfy_server import Run, Server
 from PIL import Image, ImageDraw, ImageFont
 
-from comfy_host import PACK_ROOT
+from comfy_host import load_pack
 
-sys.path.append(str(PACK_ROOT))
+load_pack()
 
-from adacorrection_core.canvas import DARK, Colour  # noqa: E402
+from adacorrection.adacorrection_core.canvas import DARK, Colour  # noqa: E402
 
 SIZE = 512  # pixels
 OVERSAMPLING = 3
