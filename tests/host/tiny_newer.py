@@ -39,13 +39,14 @@ ACE = {
 }
 
 
-def wan_like(module: str, arguments: dict[str, Any], **options: Any) -> Family:
+def wan_like(module: str, arguments: dict[str, Any], is_slow: bool = False, **options: Any) -> Family:
     return Family(
         module=f"comfy.ldm.wan.{module}",
         arguments=WAN | arguments,
         latent_shape=(1, 16, 2, 8, 8),
         conditioning=conditioning((1, 8, 4096), **options),
         blocks=("blocks",),
+        is_slow=is_slow,
     )
 
 
@@ -122,10 +123,15 @@ NEWER: dict[str, Family] = {
         audio_embed=(1, 25, 1024, 8),
     ),
     "wan21_humo": wan_like(
-        "model.HumoWanModel", {"model_type": "humo", "in_dim": 16}, audio_embed=(1, 2, 8, 5, 1280)
+        "model.HumoWanModel",
+        {"model_type": "humo", "in_dim": 16},
+        is_slow=True,
+        audio_embed=(1, 2, 8, 5, 1280),
     ),
     "wan22_animate": wan_like(
-        "model_animate.AnimateWanModel", {"model_type": "animate", "in_dim": 36, "num_layers": 5}
+        "model_animate.AnimateWanModel",
+        {"model_type": "animate", "in_dim": 36, "num_layers": 5},
+        is_slow=True,
     ),
     "ace_step": Family(
         module="comfy.ldm.ace.model.ACEStepTransformer2DModel",
