@@ -36,12 +36,12 @@ from .family import Example, Family, Shape, Tokens
 
 def audio_rows(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
     """Rows of video width that the tokens of an audio latent (B, C, T, F) fill."""
-    return math.ceil(latent_shapes[1][2] * model.audio_inner_dim / model.inner_dim)
+    return sum(math.ceil(audio[2] * model.audio_inner_dim / model.inner_dim) for audio in latent_shapes[1:2])
 
 
 def minimax_audio_tokens(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
     """Two tokens for each moment of an audio latent (B, C, T)."""
-    return 2 * latent_shapes[1][-1]
+    return sum(2 * audio[-1] for audio in latent_shapes[1:2])
 
 
 # Blocks that more than one family is made of.
@@ -266,7 +266,7 @@ FAMILIES: tuple[Family, ...] = (
         "Ideogram 4",
         ("ideogram4.model.Ideogram4Transformer2DModel",),
         (Stage("layers", (0, "x")),),
-        Tokens("layers.0.attention.dim", has_text=True),
+        Tokens("input_proj.out_features", 1, has_text=True),
     ),
     Family(
         "PixelDiT",
@@ -284,13 +284,13 @@ FAMILIES: tuple[Family, ...] = (
         "ACE-Step 1.5",
         ("ace.ace_step15.AceStepConditionGenerationModel",),
         (Stage("decoder.layers", (0, "hidden_states")),),
-        Tokens("decoder.layers.0.self_attn.hidden_size"),
+        Tokens("decoder.layers.0.mlp.gate_proj.in_features", ("decoder.patch_size",)),
     ),
     Family(
         "Stable Audio",
         ("audio.dit.AudioDiffusionTransformer",),
         (Stage("transformer.layers", (0, "x")),),
-        Tokens("transformer.dim", 1),
+        Tokens("transformer.dim", ("patch_size",)),
     ),
     Family(
         "Hunyuan3D 2.0", ("hunyuan3d.model.Hunyuan3Dv2",), FLUX_STAGES, Tokens("latent_in.out_features", 1)

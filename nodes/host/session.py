@@ -195,7 +195,11 @@ class Session:
             self.announce()
             return executor(model, noise_shape, conds, *args, **kwargs)
         called = called_conds(conds, handle.run.cfg)
-        sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
+        try:
+            sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
+        except (AttributeError, IndexError, TypeError):  # a variant with other names: the run does without
+            logger.warning("AdaCorrection: what the cache of %s will hold is not known.", family.name)
+            return executor(model, noise_shape, conds, *args, **kwargs)
         needed = handle.run.expect(sizes, lambda held: fits(model, noise_shape, held))
         self.announce()
         return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
