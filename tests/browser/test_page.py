@@ -160,6 +160,22 @@ def with_second_sampler(workflow: dict[str, Any]) -> dict[str, Any]:
     return workflow
 
 
+def test_node_in_a_subgraph_shows_its_run(comfy: ComfyPage, demo: dict[str, Any]) -> None:
+    comfy.load(demo)
+    select(comfy, NODE)
+    comfy.command("Comfy.Graph.ConvertToSubgraph")
+    comfy.page.wait_for_function("() => window.app.rootGraph.nodes.some(node => node.subgraph)")
+    comfy.run()
+    comfy.page.evaluate(
+        """() => {
+            const node = window.app.rootGraph.nodes.find(node => node.subgraph);
+            window.app.canvas.openSubgraph(node.subgraph, node);
+        }"""
+    )
+    expect_summary(comfy, DONE)
+    comfy.page.evaluate("() => window.app.canvas.setGraph(window.app.rootGraph)")
+
+
 def test_bypassed_node_is_not_in_the_run(comfy: ComfyPage, demo: dict[str, Any]) -> None:
     comfy.load(demo)
     select(comfy, NODE)

@@ -67,6 +67,7 @@ export class LivePanel {
   listen() {
     const { signal } = this.listening;
     const on = (element, type, listener) => element.addEventListener(type, listener, { signal });
+    on(this.canvas, "pointerenter", () => this.schedule()); // sharp again after zooming in
     on(this.canvas, "pointermove", (event) => this.point(event));
     on(this.canvas, "pointerleave", () => this.moveTo(null));
     on(this.canvas, "blur", () => this.moveTo(null));
