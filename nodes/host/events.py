@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EVENT = "adacorrection.run"
 ROUTE = "/adacorrection/runs"
-INTERVAL = 0.2  # seconds; each time an event and a text go out, so ten messages a second at most
+INTERVAL = 0.25  # seconds between two pairs of event and text: with the last, ten messages a second at most
 COLUMNS = (
     "step_index",
     "evaluation",
