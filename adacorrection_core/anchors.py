@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .drift import num_sampled, token_weights
+from .correction import time_gain
+from .drift import num_sampled
 
-MAX_ANCHORS = 3
+MAX_ANCHORS = 2
+CORRECTOR_LATENTS = 7
 SAME_TIME = 1e-6
 
 
@@ -20,36 +22,38 @@ class Anchor:
 
     Attributes:
         time: noise level on the flow's scale.
-        probe: (b, n, D) float32 probe residual p = h_m - h_0 at the sampled tokens.
-        residual: (b, N, D) deep residual r = h_L - h_m in the model's dtype, on the device or in RAM.
-        residual_sample: (b, n, D) float32 r at the sampled tokens.
+        velocity: (b, ...) direction in which the sampler moves, (x - denoised) / sigma.
+        denoised: (b, ...) clean latent that the model expected; None where the seam does not know the latent.
+        probe: (b, n, D) float32 probe residual at the sampled tokens; None where the blocks are not known.
         weights: (b, n, 1) weight of each sampled token in the drift, or None.
     """
 
     time: float
-    probe: Tensor
-    residual: Tensor
-    residual_sample: Tensor
-    weights: Tensor | None
+    velocity: Tensor
+    denoised: Tensor | None = None
+    probe: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def bytes_held(self) -> int:
         """Bytes of all tensors of this anchor."""
-        tensors = (self.probe, self.residual, self.residual_sample, self.weights)
+        tensors = (self.velocity, self.denoised, self.probe, self.weights)
         return sum(t.element_size() * t.nelement() for t in tensors if t is not None)
 
 
 def make_anchor(
     time: float,
-    probe: Tensor,
-    residual: Tensor,
-    residual_sample: Tensor,
-    spatial_weight: float,
+    velocity: Tensor,
+    denoised: Tensor | None,
+    probe: Tensor | None,
+    weights: Tensor | None,
     is_offloaded: bool,
 ) -> Anchor:
     """Anchor of a full pass; the tensors must belong to the caller alone."""
-    stored = to_ram(residual) if is_offloaded else residual
-    return Anchor(time, probe, stored, residual_sample, token_weights(probe, spatial_weight))
+    tensors = (velocity, denoised, probe, weights)
+    kept = [t if t is None or not is_offloaded else to_ram(t) for t in tensors]
+    assert kept[0] is not None
+    return Anchor(time, kept[0], *kept[1:])
 
 
 def to_ram(tensor: Tensor) -> Tensor:
@@ -62,39 +66,52 @@ def to_ram(tensor: Tensor) -> Tensor:
     return pinned.copy_(tensor, non_blocking=True)
 
 
+def near(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor on the device of another one."""
+    return tensor.to(like.device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class CacheSize:
     """What the anchors of one branch will take, known before anything is computed.
 
     Attributes:
         rows: pictures or videos of the branch.
-        num_tokens: image tokens of each.
+        latent_numbers: numbers in the latent of each.
+        num_tokens: image tokens of each; 0 where no probe is taken.
         width: numbers a token.
-        element_size: bytes a number, in the model's dtype.
         is_weighted: whether a weight is kept for each sampled token.
+        element_size: bytes a number of the latent.
     """
 
     rows: int
+    latent_numbers: int
     num_tokens: int
     width: int
-    element_size: int
     is_weighted: bool = True
+    element_size: int = 4
 
     @property
-    def residual_bytes(self) -> int:
-        """Bytes of one residual."""
-        return self.rows * self.num_tokens * self.width * self.element_size
+    def latent_bytes(self) -> int:
+        """Bytes of velocity and clean latent of one anchor."""
+        return 2 * self.rows * self.latent_numbers * self.element_size
 
     @property
-    def sample_bytes(self) -> int:
-        """Bytes of what the statistics of one anchor look at: probe and residual in fp32, and the weights."""
-        numbers = 2 * self.width + (1 if self.is_weighted else 0)
-        return 4 * self.rows * num_sampled(self.num_tokens) * numbers
+    def probe_bytes(self) -> int:
+        """Bytes of the probe of one anchor, in fp32, and of its tokens' weights."""
+        if not self.num_tokens:
+            return 0
+        return 4 * self.rows * num_sampled(self.num_tokens) * (self.width + self.is_weighted)
+
+    @property
+    def corrector_bytes(self) -> int:
+        """Bytes that the run's corrector holds at most: its knots, the shift, and what it adds up."""
+        return CORRECTOR_LATENTS * self.rows * self.latent_numbers * self.element_size
 
     @property
     def bytes_held(self) -> int:
         """Bytes that the branch holds once it has all its anchors."""
-        return MAX_ANCHORS * (self.residual_bytes + self.sample_bytes)
+        return MAX_ANCHORS * (self.latent_bytes + self.probe_bytes)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -121,12 +138,6 @@ class AnchorHistory:
         else:
             self.anchors.appendleft(anchor)
 
-    def make_room(self, time: float) -> None:
-        """Drop what the next anchor, at this noise level, will push out, before memory for it is taken."""
-        is_replaced = bool(self.anchors) and abs(self.newest.time - time) < SAME_TIME
-        if not is_replaced and len(self.anchors) == MAX_ANCHORS:
-            self.anchors.pop()
-
     def is_below(self, time: float) -> bool:
         """Whether a noise level lies above the newest anchor's: the sampler has gone back up."""
         return bool(self.anchors) and time > self.newest.time + SAME_TIME
@@ -139,27 +150,13 @@ class AnchorHistory:
         """The last full pass."""
         return self.anchors[0]
 
-    @property
-    def times(self) -> list[float]:
-        """Noise levels, newest first."""
-        return [anchor.time for anchor in self.anchors]
-
-    @property
-    def residuals(self) -> list[Tensor]:
-        """(b, N, D) deep residuals, newest first."""
-        return [anchor.residual for anchor in self.anchors]
+    def gain(self, time: float) -> float:
+        """How many of its last movements the velocity should have moved; 0 where there is but one pass."""
+        if len(self.anchors) < 2:
+            return 0.0
+        return time_gain(time, self.anchors[0].time, self.anchors[1].time)
 
     @property
     def bytes_held(self) -> int:
         """Bytes of all anchors."""
         return sum(anchor.bytes_held for anchor in self.anchors)
-
-    def probe_moves(self, probe: Tensor) -> list[Tensor]:
-        """(b, n, D) movements of the probe, present first: [p - p_1, p_1 - p_2, ...]."""
-        probes = [probe, *(anchor.probe for anchor in self.anchors)]
-        return [now - before for now, before in zip(probes, probes[1:], strict=False)]
-
-    def residual_sample_moves(self) -> list[Tensor]:
-        """(b, n, D) past movements of the residual at the sampled tokens: [r_1 - r_2, ...]."""
-        samples = [anchor.residual_sample for anchor in self.anchors]
-        return [now - before for now, before in zip(samples, samples[1:], strict=False)]

@@ -2,9 +2,8 @@
 
 Each block gets an instance attribute `forward` for the length of one call, as diffusers' own hooks do, so
 that whatever calls the block (the model, another pack's replacement, a compiled wrapper) calls ours. The
-first blocks run as they are and their output is the probe. At a computed step all others run as well; at
-a corrected one they hand on their input, and the last one hands on what the controller made, ignoring
-its own input: nothing that a host adds between blocks can leak in or be counted twice.
+first blocks run as they are and their output is the probe. At a computed step all others run as well; where
+the probe says that they need not, they hand on their input, and what the model makes of that is thrown away.
 
 What differs between model families is where the image tokens are; a `Stage` says so, as data.
 """
@@ -21,8 +20,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from .controller import ModelCall
+from .controller import ModelCall, Plan
 from .paper import PaperCall
+from .readings import Reading
 from .stages import Arguments, Layer
 from .state import Branch, RunState
 from .stats import Reason
@@ -37,9 +37,10 @@ class Walk:
     Args:
         layers: all blocks in order.
         call: what the controller does with it.
-        probe_blocks: blocks that run at every step.
+        probe_blocks: blocks that are the probe.
         num_latent: image tokens that the head reads, where others (of reference pictures) may follow them;
-            those are neither looked at nor kept. None where all are read.
+            those are not looked at. None where all are read.
+        is_asked: whether the decision hangs on the probe.
     """
 
     def __init__(
@@ -48,15 +49,16 @@ class Walk:
         call: ModelCall | PaperCall,
         probe_blocks: int,
         num_latent: int | None = None,
+        is_asked: bool = False,
     ) -> None:
         self.layers = layers
         self.call = call
         self.probe_blocks = min(probe_blocks, len(layers) - 1)
         self.num_latent = num_latent
+        self.is_asked = is_asked
         self.should_compute = True
         self.has_entered = False
         self.has_probed = False
-        self.has_ended = False
         self.blocks_run = 0
         self.num_image = 0
         self.num_kept = 0
@@ -67,10 +69,10 @@ class Walk:
         if isinstance(self.call, PaperCall):
             self.keep_input(index, arguments)
             return None
-        if index == 0 and not self.has_entered:
+        if index == 0 and not self.has_entered and self.probe_blocks:
             self.enter(self.call, arguments)
         if not self.should_compute and index >= self.probe_blocks:
-            return self.pass_on(self.call, index, arguments)
+            return self.layers[index].stage.make_result(arguments)
         return None
 
     def after(self, index: int, result: Any, arguments: Arguments) -> Any:
@@ -80,12 +82,8 @@ class Walk:
             return self.blended(self.call, index, result, arguments)
         if index == self.probe_blocks - 1 and self.has_entered and not self.has_probed:
             self.has_probed = True
-            with self.call.run.lock:
-                self.should_compute = self.call.probe(self.kept(index, self.output(index, result), arguments))
-        elif index == len(self.layers) - 1 and self.has_probed and not self.has_ended:
-            self.has_ended = True
-            with self.call.run.lock:
-                self.call.complete(self.kept(index, self.output(index, result), arguments))
+            tokens = self.kept(index, self.output(index, result), arguments)
+            self.should_compute = self.call.probe(tokens, self.is_asked)
         return result
 
     def enter(self, call: ModelCall, arguments: Arguments) -> None:
@@ -109,21 +107,6 @@ class Walk:
         """View of the image tokens that count."""
         return sequence[:, self.kept_span(index, sequence, arguments)]
 
-    def pass_on(self, call: ModelCall, index: int, arguments: Arguments) -> Any:
-        """A block that does not run: its input, or behind the last one what the controller made."""
-        stage = self.layers[index].stage
-        if index < len(self.layers) - 1:
-            return stage.make_result(arguments)
-        try:
-            with call.run.lock:
-                corrected = call.corrected()
-            tokens = self.replaced(index, stage.input(arguments), corrected, arguments)
-        except (RuntimeError, MemoryError) as error:
-            call.run.give_up(error)
-            return stage.make_result(arguments)
-        self.has_ended = True
-        return stage.make_result(arguments, tokens)
-
     def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
         """A copy of a sequence with other image tokens in it."""
         if tokens.shape[1] == sequence.shape[1]:
@@ -137,7 +120,6 @@ class Walk:
         sequence = self.layers[index].stage.input(arguments)
         if index == 0:
             self.num_image = self.num_kept = sequence.shape[1]
-            self.has_ended = True
         self.block_input = self.kept(index, sequence, arguments).clone()
 
     def blended(self, call: PaperCall, index: int, result: Any, arguments: Arguments) -> Any:
@@ -147,18 +129,6 @@ class Walk:
         tokens = call.layer(index, self.block_input, self.kept(index, sequence, arguments))
         image = self.replaced(index, sequence, tokens, arguments)
         return self.layers[index].stage.with_image(result, image)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the output can be used: a correction that did not come to the last block is lost."""
-        return self.should_compute or self.has_ended
-
-    def close(self) -> None:
-        """End of the call. One that is not whole is counted with the blocks of its repetition."""
-        blocks_run = self.blocks_run if self.is_whole else self.blocks_run + len(self.layers)
-        missed = Reason.NO_MEMORY if self.call.run.has_given_up else Reason.NO_HOOK
-        with self.call.run.lock:
-            self.call.close(blocks_run, len(self.layers), None if self.has_ended else missed)
 
 
 class CountingWalk(Walk):
@@ -248,68 +218,126 @@ class BlockHooks:
                 self.walk = None
 
 
-class HookedModel:
+class WatchedModel:
     """A model whose calls a run looks after.
 
     Args:
-        layers: all blocks of the model in order.
+        layers: all blocks of the model in order; none where they are not known, and then there is no probe.
         run: state of the sampling run.
     """
 
     def __init__(self, layers: Sequence[Layer], run: RunState) -> None:
         self.layers = list(layers)
+        self.num_blocks = max(len(self.layers), 1)
         self.run = run
-        if len(self.layers) > 1:
-            run.probe_share = min(run.config.probe_blocks, len(self.layers) - 1) / len(self.layers)
+        self.probe_blocks = min(run.config.probe_blocks, self.num_blocks - 1)
+        run.probe_share = self.probe_blocks / self.num_blocks
 
     @cached_property
     def hooks(self) -> BlockHooks:
         """The stand-ins, made when first needed: a cache that is switched off never needs them."""
         return BlockHooks(self.layers)
 
-    @contextmanager
     def call(
-        self, sigma: Tensor | float, branches: Sequence[Branch], num_latent: int | None = None
-    ) -> Iterator[Walk]:
-        """The length of one model call. One that fails leaves no record of its blocks.
+        self,
+        sigma: Tensor | float,
+        branches: Sequence[Branch],
+        reading: Reading,
+        compute: Callable[[], Tensor],
+        num_latent: int | None = None,
+    ) -> Tensor:
+        """One model call. One that fails leaves no record of its blocks.
 
         Args:
             sigma: noise level of the call, a number or a tensor with it in first place.
             branches: one a conditioning in the batch, in order.
+            reading: how the output is read.
+            compute: runs the model.
             num_latent: see `Walk`.
 
-        Yields:
-            the call seen from the blocks; where it is not whole in the end, the model must be called again.
+        Returns:
+            the model's output, or what it is expected to be.
         """
-        if self.run.config.mode == "paper":
-            walk = self.walk(PaperCall.begin(self.run, sigma, branches), num_latent)
-        else:
-            call = ModelCall(self.run, sigma, branches)
-            walk = self.walk(call, num_latent)
-            reason = Reason.OFF if self.run.config.is_off else Reason.NO_MEMORY
-            if self.run.config.is_off or self.run.has_given_up:
-                yield walk
-                call.close(len(self.layers), len(self.layers), reason)
-                return
-        with self.hooks.during(walk):
-            yield walk
-        walk.close()
+        run = self.run
+        if run.config.mode == "paper":
+            return self.paper_call(sigma, branches, compute, num_latent)
+        call = ModelCall(run, sigma, branches, reading)
+        if run.config.is_off or run.has_given_up:
+            output = compute()
+            reason = Reason.OFF if run.config.is_off else Reason.NO_MEMORY
+            call.close(self.num_blocks, self.num_blocks, reason)
+            return output
+        with run.lock:
+            plan = call.plan(can_probe=self.probe_blocks > 0)
+        computed, blocks_run = None, 0
+        if plan is not Plan.SKIP:
+            computed, blocks_run = self.run_model(call, plan, compute, num_latent)
+        reason = None
+        with run.lock:
+            if computed is not None:
+                call.complete(computed)
+            else:
+                computed = self.corrected(call)
+        if computed is None:
+            computed, blocks_run, reason = compute(), blocks_run + self.num_blocks, Reason.NO_MEMORY
+        with run.lock:
+            call.close(blocks_run, self.num_blocks, reason)
+        return computed
 
-    @contextmanager
-    def count(self, sigma: Tensor | float, branches: Sequence[Branch], reason: Reason) -> Iterator[None]:
-        """The length of one model call that is left to the host: its blocks are counted.
+    def corrected(self, call: ModelCall) -> Tensor | None:
+        """The output of a call that is not computed; None where memory has run out."""
+        try:
+            return call.corrected()
+        except (RuntimeError, MemoryError) as error:
+            self.run.give_up(error)
+            return None
+
+    def run_model(
+        self, call: ModelCall, plan: Plan, compute: Callable[[], Tensor], num_latent: int | None
+    ) -> tuple[Tensor | None, int]:
+        """Run the model under the blocks' stand-ins.
+
+        Returns:
+            its output, None where the probe has said that it need not run; and how many blocks ran.
+        """
+        if not self.probe_blocks:
+            return compute(), self.num_blocks
+        walk = Walk(self.layers, call, self.probe_blocks, num_latent, plan is Plan.PROBE)
+        with self.hooks.during(walk):
+            output = compute()
+        return (output if walk.should_compute else None), walk.blocks_run
+
+    def paper_call(
+        self,
+        sigma: Tensor | float,
+        branches: Sequence[Branch],
+        compute: Callable[[], Tensor],
+        num_latent: int | None,
+    ) -> Tensor:
+        """One model call in paper mode."""
+        call = PaperCall.begin(self.run, sigma, branches)
+        walk = Walk(self.layers, call, self.probe_blocks, num_latent)
+        with self.hooks.during(walk):
+            output = compute()
+        call.close(walk.blocks_run, self.num_blocks)
+        return output
+
+    def count(
+        self, sigma: Tensor | float, branches: Sequence[Branch], reason: Reason, compute: Callable[[], Tensor]
+    ) -> Tensor:
+        """One model call that is left to the host: its blocks are counted, where they are known.
 
         Args:
-            sigma: noise level of the call, a number or a tensor with it in first place.
-            branches: one a conditioning in the batch, in order.
+            sigma, branches, compute: see `call`.
             reason: why nothing is corrected.
         """
         call = ModelCall(self.run, sigma, branches)
-        walk = CountingWalk(self.layers, call, 1)
-        with self.hooks.during(walk):
-            yield
-        call.close(walk.blocks_run, len(self.layers), reason)
-
-    def walk(self, call: ModelCall | PaperCall, num_latent: int | None) -> Walk:
-        """A call seen from this model's blocks."""
-        return Walk(self.layers, call, self.run.config.probe_blocks, num_latent)
+        if not self.layers:
+            output, blocks_run = compute(), self.num_blocks
+        else:
+            walk = CountingWalk(self.layers, call, 1)
+            with self.hooks.during(walk):
+                output = compute()
+            blocks_run = walk.blocks_run
+        call.close(blocks_run, self.num_blocks, reason)
+        return output

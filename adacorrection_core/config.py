@@ -30,7 +30,7 @@ BOUNDS: dict[str, Bound] = {
     "tolerance": Bound(0.0, 1.0, 0.001),
     "sensitivity": Bound(0.0, 100.0, 0.1),
     "spatial_weight": Bound(0.0, 1.0, 0.05),
-    "probe_blocks": Bound(1, 8, 1),
+    "probe_blocks": Bound(0, 8, 1),
     "warmup_steps": Bound(1, 20, 1),
     "max_consecutive": Bound(1, 50, 1),
     "start_percent": Bound(0.0, 1.0, 0.01),
@@ -47,29 +47,30 @@ class CorrectionConfig:
         tolerance: expected relative error that one stretch of corrected steps may add to the
             latent before a step is computed in full. 0 switches the cache off: the output is then
             bit for bit the host's own. Higher is faster and further from full sampling.
-        sensitivity: gamma of the paper, how fast the correction weight rises with the drift:
-            clip(gamma * S, 0, 1). Low values hold the cached residual, high values trust the forecast.
+        sensitivity: gamma of the paper. Accelerated mode multiplies the measured correction weight by it:
+            below 1 it holds on to the cached velocity, above 1 it trusts the forecast more. Paper mode
+            takes clip(gamma * S, 0, 1) for the weight.
         spatial_weight: lambda of the paper, 0 to 1: how much more the tokens with much structure
             count in the drift than flat ones.
-        probe_blocks: transformer blocks run at every step to look at the drift. More blocks see
-            more and cost more.
+        probe_blocks: transformer blocks that look at the drift where the noise level alone leaves the
+            decision in doubt. More blocks see more and cost more; 0 never looks.
         warmup_steps: first steps of a run that are always computed.
         max_consecutive: longest stretch of corrected steps in a row.
         start_percent, end_percent: part of the sampling range in which steps may be corrected.
         target_speedup: ask for a fraction of 1 / target_speedup block executions; the tolerance is
             then steered during the run, and `tolerance` is ignored.
         mode: "accelerated" (saves time) or "paper" (the published per-layer blend, for study).
-        cache_placement: "device" keeps the residuals where the model computes, "offload" in RAM, "auto"
+        cache_placement: "device" keeps the anchors where the model computes, "offload" in RAM, "auto"
             in RAM where they would not fit beside the model.
         preset: where the setting comes from, for its name.
     """
 
-    tolerance: float = 0.01
-    sensitivity: float = 50.0
+    tolerance: float = 0.007
+    sensitivity: float = 1.0
     spatial_weight: float = 0.5
     probe_blocks: int = 1
-    warmup_steps: int = 3
-    max_consecutive: int = 8
+    warmup_steps: int = 2
+    max_consecutive: int = 12
     start_percent: float = 0.0
     end_percent: float = 1.0
     target_speedup: float | None = None
@@ -137,7 +138,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 # What they bring on the demo model at 28 Euler steps, cfg 3: bench/RESULTS.md, "Presets".
 PRESETS: dict[str, CorrectionConfig] = {
-    "quality": CorrectionConfig(tolerance=0.004, preset="quality"),
-    "balanced": CorrectionConfig(tolerance=0.01, preset="balanced"),
-    "fast": CorrectionConfig(tolerance=0.07, max_consecutive=12, preset="fast"),
+    "quality": CorrectionConfig(tolerance=0.002, preset="quality"),
+    "balanced": CorrectionConfig(tolerance=0.007, preset="balanced"),
+    "fast": CorrectionConfig(tolerance=0.03, preset="fast"),
 }

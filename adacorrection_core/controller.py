@@ -1,24 +1,37 @@
-"""One call of the model: probe, decide, correct or compute, record. What is learnt of it is in state.py.
+"""One call of the model: plan, probe where that is in doubt, correct or compute, record.
 
-The seam (a host's, or the diffusers adapter) walks the blocks and tells a `ModelCall` of three moments:
-`enter` before the first block, `probe` after the last probe block, and then either `complete` after the
-last block, or `corrected` in its place.
+The seam (a host's, or the diffusers adapter) opens a `ModelCall` with `plan`. Where nothing has to run it
+asks for `corrected` at once. Else it runs the model, and its blocks tell of two moments: `enter` before the
+first block and `probe` after the last probe block, which says whether the others must run. At the end comes
+either `complete` with the model's output, or `corrected`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 
 import torch
 from torch import Tensor
 
-from .anchors import make_anchor
-from .correction import corrected_tokens, forecast_gains, forecast_move, prior_weight, time_moves
-from .drift import gram, relative_drift, sample_tokens
+from .anchors import make_anchor, near
+from .drift import gram, relative_drift, sample_tokens, token_weights
+from .readings import Reading
+from .risk import time_drift
 from .rules import Signals
 from .state import Branch, BranchState, Evaluation, Measurement, RunState
 from .stats import Outcome, Reason, StepRecord
+
+LEAST_DRIFT = 0.2  # of what a whole step adds
+
+
+class Plan(Enum):
+    """What a call has to run."""
+
+    SKIP = "nothing"
+    PROBE = "the first blocks, which decide"
+    COMPUTE = "all"
 
 
 class ModelCall:
@@ -26,23 +39,28 @@ class ModelCall:
 
     Args:
         run: state of the sampling run.
-        sigma: noise level of the call; a tensor of one number is read together with the signals, so
-            that a call waits for the device once.
+        sigma: noise level of the call, a number or a tensor with it in first place.
         branches: one a conditioning in the batch, in order; each has an equal share of the rows.
+        reading: how the output is read; None for a call that is only counted.
     """
 
-    def __init__(self, run: RunState, sigma: Tensor | float, branches: Sequence[Branch]) -> None:
+    def __init__(
+        self,
+        run: RunState,
+        sigma: Tensor | float,
+        branches: Sequence[Branch],
+        reading: Reading | None = None,
+    ) -> None:
         self.run = run
         self.sigma = sigma
         self.branches = list(branches)
+        self.reading = reading
         self.evaluation = Evaluation(-1, 0, math.nan)
         self.records: list[StepRecord] = []
         self.time = math.nan
-        self.gains: list[list[float]] = []
         self.states: list[BranchState] = []
         self.entered: Tensor | None = None
         self.probed: Tensor | None = None
-        self.probe_residual: Tensor | None = None
 
     def open(self, sigma: float) -> None:
         """Take the call's place in the run, once its noise level is known."""
@@ -53,102 +71,68 @@ class ModelCall:
         self.evaluation.records.extend(self.records)
         self.run.report.records.extend(self.records)
         self.run.mark(self.records)
-        for state in self.states:
-            state.last_seen = self.evaluation.index
 
-    def enter(self, hidden_states: Tensor) -> None:
-        """Before the first block.
+    def plan(self, can_probe: bool) -> Plan:
+        """Read the noise level and decide, as far as it can be decided without the probe.
 
         Args:
-            hidden_states: (B, N, D) image tokens; only copies of them are kept.
+            can_probe: whether the first blocks can be run alone.
         """
-        self.entered = sample_tokens(hidden_states)
-
-    def probe(self, hidden_states: Tensor) -> bool:
-        """After the last probe block: decide.
-
-        Args:
-            hidden_states: (B, N, D) image tokens; only a copy is kept.
-
-        Returns:
-            Whether the other blocks must run.
-        """
-        try:
-            return self.examine(hidden_states)
-        except (RuntimeError, MemoryError) as error:
-            self.run.give_up(error)
-            return True
-
-    def examine(self, hidden_states: Tensor) -> bool:
-        """See `probe`."""
-        assert self.entered is not None, "enter comes before probe"
-        self.probed = hidden_states.clone()
-        self.probe_residual = sample_tokens(hidden_states).sub_(self.entered)
-        self.states = [self.branch_state(i) for i in range(len(self.branches))]
-        sigma, values = self.run.read(self.sigma, self.look())
+        self.run.close_if_over([branch.key for branch in self.branches])
+        sigma, _ = self.run.read(self.sigma)
         self.open(sigma)
-        reason = self.decide(values)
+        self.states = [self.branch_state(i) for i in range(len(self.branches))]
+        reason = self.forced_reason()
+        if reason is None:
+            self.weigh()
+            can_probe = can_probe and all(state.history.newest.probe is not None for state in self.states)
+            should_compute = self.ask_rule(None, can_probe)
+            if should_compute is None:
+                return Plan.PROBE
+            reason = Reason.RISK if should_compute else None
+        elif any(len(state.history) for state in self.states):
+            self.weigh()
+        return self.settle(reason)
+
+    def settle(self, reason: Reason | None) -> Plan:
+        """Note why the call is computed; None where it is not."""
         for record in self.records:
             record.reason = reason
-        return reason is not None
+        return Plan.SKIP if reason is None else Plan.COMPUTE
 
     def branch_state(self, index: int) -> BranchState:
         """State of a branch, made anew where shape, dtype or device have changed."""
-        assert self.probed is not None
-        rows = self.rows(self.probed, index)
+        assert self.reading is not None
+        rows = self.rows(self.reading.like, index)
         signature = (tuple(rows.shape), rows.dtype, rows.device)
         key = self.branches[index].key
         state = self.run.branches.get(key)
         if state is None or state.signature != signature:
             state = self.run.branches[key] = BranchState(signature)
+        state.last_seen = self.evaluation.index
         return state
 
     def rows(self, tensor: Tensor, index: int) -> Tensor:
         """The rows of a batched tensor that belong to a branch."""
-        return tensor.chunk(len(self.branches))[index]
+        return tensor[self.row_slice(tensor, index)]
 
-    def look(self) -> Tensor | None:
-        """What the probe shows; None where a branch has no past.
-
-        Returns:
-            the norm of all tokens, for the sake of NaN and infinity, then of each branch the k * k inner
-            products of [p_1, p - p_1, p_1 - p_2, ...].
-        """
-        if not all(len(state.history) for state in self.states):
-            return None
-        assert self.probe_residual is not None and self.probed is not None
-        numbers = [torch.linalg.vector_norm(self.probed, dtype=torch.float32).reshape(1)]
-        for i, state in enumerate(self.states):
-            newest = state.history.newest
-            moves = state.history.probe_moves(self.rows(self.probe_residual, i))
-            numbers.append(gram([newest.probe, *moves], newest.weights).reshape(-1))
-        return torch.cat(numbers)
-
-    def decide(self, values: list[float]) -> Reason | None:
-        """Why to compute, or None to correct. Signals are taken in even where the answer is known before."""
-        if any(state.history.is_below(self.time) for state in self.states):
-            self.forget()
-            return Reason.SIGMA_ROSE
-        # Reading may have found the last residual not finite, and then nothing is left of it; a probe that
-        # is not finite makes a residual that is not: both are counted once, where residuals are read.
-        if not all(len(state.history) for state in self.states) and values:
-            return Reason.NOT_FINITE
-        if not all(map(math.isfinite, values)):
-            self.forget()
-            return Reason.NOT_FINITE
-        forced = self.forced_reason()
-        if not values:
-            return forced or Reason.NEW_BRANCH
-        self.weigh(values)
-        return forced or self.ask_rule()
+    def row_slice(self, tensor: Tensor, index: int) -> slice:
+        """Where those rows lie."""
+        count = math.ceil(len(tensor) / len(self.branches))
+        return slice(index * count, (index + 1) * count)
 
     def forced_reason(self) -> Reason | None:
         """Why the step must be computed whatever the signals say."""
         run, step, sigma = self.run, self.evaluation.step_index, self.evaluation.sigma
+        if any(state.history.is_below(self.time) for state in self.states):
+            self.forget()
+            return Reason.SIGMA_ROSE
         if run.schedule.is_last(step):
             return Reason.LAST_STEP
         if step < run.config.warmup_steps:
             return Reason.WARMUP
+        if not all(len(state.history) for state in self.states):
+            return Reason.NOT_FINITE if any(state.was_reset for state in self.states) else Reason.NEW_BRANCH
         if not run.schedule.last_sigma <= sigma <= run.schedule.first_sigma:
             return Reason.OUTSIDE
         if run.lag > run.config.max_consecutive:
@@ -160,123 +144,186 @@ class ModelCall:
         for state in self.states:
             state.history.anchors.clear()
 
-    def weigh(self, values: list[float]) -> None:
-        """Gains of each branch, drift and correction weight of the call, from what `look` returned."""
-        moved = size = 0.0
-        start = 1
-        for state in self.states:
-            length = len(state.history) + 1
-            block = values[start : start + length * length]
-            matrix = [block[i * length : (i + 1) * length] for i in range(length)]
-            start += length * length
-            size, moved = size + matrix[0][0], moved + matrix[1][1]
-            self.gains.append(self.forecast(state, matrix))
-        drift = relative_drift(moved, size)
-        prior = prior_weight(drift, self.run.config.sensitivity)
-        if self.evaluation.should_compute is None:
-            self.evaluation.drift = drift
-            self.evaluation.weight = self.run.posterior.weight(prior, drift) if any(self.gains) else 0.0
+    def weigh(self) -> None:
+        """Drift as the noise level tells it, and correction weight, once an evaluation."""
+        run, evaluation = self.run, self.evaluation
+        if math.isnan(evaluation.time_drift):
+            anchored = max(state.history.newest.time for state in self.states if len(state.history))
+            # Samplers also evaluate twice at one level, at different latents: never is there no drift at all.
+            least = LEAST_DRIFT * run.schedule.growth_at(evaluation.step_index)
+            evaluation.time_drift = max(time_drift(self.time, anchored), least)
+            has_movement = run.is_correcting and any(state.history.gain(self.time) for state in self.states)
+            evaluation.weight = run.posterior.weight(run.config.sensitivity) if has_movement else 0.0
         for record in self.records:
-            record.drift, record.weight = drift, self.evaluation.weight
-            record.expected_error = self.run.error_model.expected(drift)
+            record.weight = evaluation.weight
 
-    def forecast(self, state: BranchState, matrix: list[list[float]]) -> list[float]:
-        """Gains of a branch's past movements; none where the cached residual is held."""
-        if not self.run.is_correcting:
-            return []
-        moves = [row[1:] for row in matrix[1:]]
-        return forecast_gains(moves, time_moves(self.time, state.history.times))
+    def ask_rule(self, drift: float | None, can_probe: bool) -> bool | None:
+        """The decision of this evaluation, made once and kept by the calls that follow in it.
 
-    def ask_rule(self) -> Reason | None:
-        """The decision of this evaluation, made once and kept by the calls that follow in it."""
-        rule, drift = self.run.decision_rule, self.evaluation.drift
-        if self.evaluation.should_compute is None:
-            expected = self.run.error_model.expected(drift)
-            signals = Signals(self.evaluation.step_index, drift, expected, self.run.lag)
-            self.evaluation.should_compute = rule.should_compute(signals)
-        for record in self.records:
-            record.risk, record.tolerance = rule.risk, rule.tolerance
-        return Reason.RISK if self.evaluation.should_compute else None
-
-    def corrected(self) -> Tensor:
-        """What the last block hands on at a step that is not computed.
+        Args:
+            drift: relative movement of the probe; None where it has not been looked at.
+            can_probe: whether it can be.
 
         Returns:
-            (B, N, D) probe output plus the corrected residual, a fresh tensor.
+            whether to compute; None where the probe has to say.
         """
-        assert self.probed is not None
-        weight = self.evaluation.weight
-        parts = [
-            corrected_tokens(self.rows(self.probed, i), state.history.residuals, gains, weight)
-            for i, (state, gains) in enumerate(zip(self.states, self.gains, strict=True))
-        ]
-        outcome = Outcome.CORRECT if weight > 0 and any(map(any, self.gains)) else Outcome.HOLD
+        run, evaluation = self.run, self.evaluation
+        is_probed, rule = drift is not None, run.decision_rule
+        drift = evaluation.time_drift if drift is None else drift
+        expected = (run.probe_error if is_probed else run.time_error).expected(drift)
+        if evaluation.should_compute is None:
+            signals = Signals(evaluation.step_index, drift, expected, run.lag, is_probed, can_probe)
+            evaluation.should_compute = rule.should_compute(signals)
         for record in self.records:
-            record.outcome = outcome
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+            record.drift, record.expected_error = drift, expected
+            record.risk, record.tolerance = rule.risk, rule.tolerance
+        return evaluation.should_compute
 
-    def complete(self, hidden_states: Tensor) -> None:
-        """After the last block of a computed step: measure the forecast against the truth, keep an anchor.
+    def enter(self, hidden_states: Tensor) -> None:
+        """Before the first block.
+
+        Args:
+            hidden_states: (B, N, D) image tokens; only copies of them are kept.
+        """
+        self.entered = sample_tokens(hidden_states)
+
+    def probe(self, hidden_states: Tensor, is_asked: bool) -> bool:
+        """After the last probe block.
+
+        Args:
+            hidden_states: (B, N, D) image tokens; only a copy is kept.
+            is_asked: whether the decision hangs on it.
+
+        Returns:
+            whether the other blocks must run.
+        """
+        assert self.entered is not None, "enter comes before probe"
+        try:
+            self.probed = sample_tokens(hidden_states).sub_(self.entered)
+            self.entered = None
+            with self.run.lock:
+                return self.decide_by_probe() if is_asked else True
+        except (RuntimeError, MemoryError) as error:
+            self.run.give_up(error)
+            return True
+
+    def decide_by_probe(self) -> bool:
+        """Whether to compute, now that the probe has been looked at."""
+        _, values = self.run.read(self.evaluation.sigma, self.look())
+        if not all(map(math.isfinite, values)):
+            self.forget()
+            self.settle(Reason.NOT_FINITE)
+            return True
+        should_compute = self.ask_rule(self.probe_drift(values), can_probe=False)
+        self.settle(Reason.RISK if should_compute else None)
+        return should_compute is not False
+
+    def look(self) -> Tensor | None:
+        """Squared size of the probe at the last full pass and of its movement since, for each branch.
+
+        Returns:
+            (2 * branches,), or None where a branch has no probe to compare with.
+        """
+        if self.probed is None:
+            return None
+        numbers = []
+        for i, state in enumerate(self.states):
+            if not len(state.history) or state.history.newest.probe is None:
+                return None
+            newest, probe = state.history.newest, self.rows(self.probed, i)
+            if newest.probe is None or newest.probe.shape != probe.shape:
+                return None
+            before = near(newest.probe, probe)
+            weights = None if newest.weights is None else near(newest.weights, probe)
+            numbers.append(gram([before, probe - before], weights).diagonal())
+        return torch.cat(numbers)
+
+    def probe_drift(self, values: Sequence[float]) -> float:
+        """Relative movement of the probe over all branches, from what `look` returned."""
+        return relative_drift(sum(values[1::2]), sum(values[0::2]))
+
+    def corrected(self) -> Tensor:
+        """The output of a call that is not computed.
+
+        Returns:
+            (B, ...) cached velocity and its forecast, blended, as the model's output; a fresh tensor.
+        """
+        assert self.reading is not None
+        weight, parts = self.evaluation.weight, []
+        for i, state in enumerate(self.states):
+            rows = self.row_slice(self.reading.like, i)
+            velocity = self.reading.hold(state.history.newest, rows, self.run.is_stochastic)
+            gain = weight * state.history.gain(self.time)
+            if gain:
+                movement = self.reading.movement(state.history, rows, self.run.is_stochastic)
+                velocity = torch.add(velocity, movement, alpha=gain)
+            parts.append(velocity)
+        for record in self.records:
+            record.outcome = Outcome.CORRECT if weight > 0 else Outcome.HOLD
+        self.probed = None
+        return self.reading.output(torch.cat(parts))
+
+    def complete(self, output: Tensor) -> None:
+        """A computed call: measure the forecast against the truth, keep an anchor.
 
         Where memory runs out the run goes on without the cache.
 
         Args:
-            hidden_states: (B, N, D) image tokens; only what is made from them is kept.
+            output: (B, ...) of the model; only what is made from it is kept.
         """
         try:
-            self.keep(hidden_states)
+            self.keep(output)
         except (RuntimeError, MemoryError) as error:
             self.run.give_up(error)
-        # The call is kept until its norms are read; the tokens need not be.
-        self.entered = self.probed = self.probe_residual = None
+        self.probed = None
 
-    def keep(self, hidden_states: Tensor) -> None:
+    def keep(self, output: Tensor) -> None:
         """See `complete`."""
-        if self.probed is None or hidden_states.shape != self.probed.shape:
-            return
+        assert self.reading is not None
         if self.evaluation.should_compute is None:
             self.evaluation.should_compute = True
-        # In the place of the probe's copy, so that a call needs no more than one tensor beside the anchors.
-        residual = self.probed.neg_().add_(hidden_states)
-        norms = torch.linalg.vector_norm(residual, dim=tuple(range(1, residual.ndim)), dtype=torch.float32)
-        self.run.unread.append((norms, self.drop_if_not_finite))
+        drift = self.look()
+        if drift is not None:
+            self.evaluation.probe_looks.append(drift)
+        velocity, denoised = self.reading.velocity(output), self.reading.denoised(output)
+        dims = tuple(range(1, velocity.ndim))
+        self.run.unread.append(
+            (torch.linalg.vector_norm(velocity, dim=dims, dtype=torch.float32), self.drop_if_not_finite)
+        )
         for i, state in enumerate(self.states):
-            self.remember(i, state, self.rows(residual, i))
+            self.remember(i, state, velocity, denoised)
         self.run.note_bytes_held()
 
-    def remember(self, index: int, state: BranchState, residual: Tensor) -> None:
-        """Measure and keep one branch of a computed step."""
-        assert self.probe_residual is not None
-        # One branch fills the tensor: it is already ours alone. A share of it is copied, not to pin the rest.
-        is_whole = len(self.branches) == 1
-        probe, sample = self.rows(self.probe_residual, index), sample_tokens(residual)
-        if self.gains:
-            self.measure(index, state, sample)
-        state.history.make_room(self.time)
-        anchor = make_anchor(
-            self.time,
-            probe if is_whole else probe.clone(),
-            residual if is_whole else residual.clone(),
-            sample,
-            self.run.config.spatial_weight,
-            self.run.is_offloaded,
-        )
-        state.history.push(anchor)
+    def remember(self, index: int, state: BranchState, velocity: Tensor, denoised: Tensor | None) -> None:
+        """Measure and keep one branch of a computed call."""
+        own = self.rows(velocity, index).clone()
+        if len(state.history):
+            self.measure(index, state, own)
+        probe = None if self.probed is None else self.rows(self.probed, index).clone()
+        weights = None if probe is None else token_weights(probe, self.run.config.spatial_weight)
+        clean = None if denoised is None else self.rows(denoised, index).clone()
+        state.history.push(make_anchor(self.time, own, clean, probe, weights, self.run.is_offloaded))
+        state.was_reset = False
 
     def measure(self, index: int, state: BranchState, truth: Tensor) -> None:
-        """Hold what the forecast of a branch would have been against the truth at the sampled tokens."""
-        gains = self.gains[index]
-        moved = truth - state.history.newest.residual_sample
-        past = state.history.residual_sample_moves()
-        reach = forecast_move(past, gains) if gains else torch.zeros_like(moved)
-        self.evaluation.measurements.append(Measurement(self.branches[index].role, [truth, moved, reach]))
+        """Hold the cached velocity, and how far the forecast would have reached, against the truth."""
+        assert self.reading is not None
+        rows = self.row_slice(self.reading.like, index)
+        held = self.reading.hold(state.history.newest, rows, self.run.is_stochastic)
+        gain = state.history.gain(self.time)
+        reach = torch.zeros_like(truth, dtype=torch.float32)
+        if gain:
+            reach.add_(self.reading.movement(state.history, rows, self.run.is_stochastic), alpha=gain)
+        vectors = [truth.float(), truth.float() - held.float(), reach]
+        self.evaluation.measurements.append(Measurement(self.branches[index].role, vectors))
 
     def drop_if_not_finite(self, norms: list[float]) -> None:
-        """Forget the branches whose residual turned out to hold NaN or infinity."""
-        per_branch = len(norms) // max(len(self.branches), 1)
+        """Forget the branches whose velocity turned out to hold NaN or infinity."""
+        per_branch = max(len(norms) // max(len(self.branches), 1), 1)
         for i, state in enumerate(self.states):
             if not all(map(math.isfinite, norms[i * per_branch : (i + 1) * per_branch])):
                 state.history.anchors.clear()
+                state.was_reset = True
                 self.run.report.resets += 1
 
     def close(self, blocks_run: int, blocks_total: int, reason: Reason | None = None) -> None:

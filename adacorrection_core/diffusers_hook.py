@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockHooks, HookedModel
+from .blocks import BlockHooks, WatchedModel
 from .config import ConfigError, CorrectionConfig
 from .diffusers_families import Family, family_of
+from .readings import VelocityReading
 from .risk import Schedule
 from .rules import Rule
 from .stages import find_layers
@@ -34,7 +35,7 @@ class Setting:
         branches: name of each equal share of the batch, in order.
         cfg: scale of classifier-free guidance, where "cond" and "uncond" are combined by it.
         make_rule: another decision rule than AdaCorrection's own.
-        is_correcting: False holds the cached residual, as a plain cache does.
+        is_correcting: False holds the cached velocity, as a plain cache does.
     """
 
     config: CorrectionConfig
@@ -67,7 +68,7 @@ class TransformerHook:
         self.block_hooks = BlockHooks(self.layers)  # for all runs: compiled graphs guard on the stand-ins
         self.contexts = importlib.import_module("diffusers.hooks.hooks").StateManager(dict)
         self.fn_ref: Any = None  # the registry puts the forward that it hooks here
-        self.model: HookedModel | None = None
+        self.model: WatchedModel | None = None
         self.timesteps: Tensor | None = None
         self.started = 0.0
         self.report: RunReport | None = None
@@ -99,25 +100,61 @@ class TransformerHook:
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """One call of the transformer."""
-        forward = self.fn_ref.original_forward
-        model = self.model_of_run()
-        level = self.family.noise_level(self.argument("timestep", args, kwargs))
-        with model.call(level, self.branches_of(args, kwargs)) as walk:
-            output = forward(*args, **kwargs)
-        if not walk.is_whole:
-            output = forward(*args, **kwargs)
+        arguments = self.bound(args, kwargs)
+        model, wants_dict = self.model_of_run(), arguments.get("return_dict", True)
+        latent: Tensor = arguments["hidden_states"]
+        branches = self.branches_of(arguments)
+
+        def compute(given: Tensor) -> Tensor:
+            changed = {**arguments, "hidden_states": given, "return_dict": False}
+            velocity: Tensor = self.fn_ref.original_forward(**changed)[0]
+            return velocity
+
+        velocity = self.settled_call(model, branches, latent, arguments["timestep"], compute)
         if self.scheduler is not None:
             self.after_call(model.run)
-        return output
+        if not wants_dict:
+            return (velocity,)
+        return importlib.import_module("diffusers.models.modeling_outputs").Transformer2DModelOutput(velocity)
 
-    def argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An argument of the transformer's forward, however it was passed."""
-        if name in kwargs:
-            return kwargs[name]
+    def settled_call(
+        self,
+        model: WatchedModel,
+        branches: list[Branch],
+        latent: Tensor,
+        timestep: Any,
+        compute: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """One call, with the debt of corrected steps settled where the call holds all conditionings."""
+        run, level, cfg = model.run, self.family.noise_level(timestep), self.setting.cfg
+        roles = [branch.role for branch in branches]
+        is_whole = len(roles) == 1 or (cfg is not None and set(roles) == {"cond", "uncond"})
+        if not is_whole or not run.is_correcting or run.config.is_off or run.config.mode == "paper":
+            return model.call(level, branches, VelocityReading(latent), lambda: compute(latent))
+        count = len(branches)
+        given = latent
+        if run.corrector.shift is not None:
+            shift = run.corrector.shift.repeat(count, *[1] * (latent.ndim - 1))
+            given = latent + (shift * flat_level(level, latent)).to(latent.dtype)
+        velocity = model.call(level, branches, VelocityReading(given), lambda: compute(given))
+        guided = velocity
+        if cfg is not None and count == 2:
+            parts = dict(zip(roles, velocity.chunk(2), strict=True))
+            guided = torch.lerp(parts["uncond"], parts["cond"], cfg)
+        run.settle(latent[: len(guided)], guided)
+        if run.corrector.shift is None:
+            return velocity
+        return velocity - run.corrector.shift.repeat(count, *[1] * (latent.ndim - 1)).to(velocity.dtype)
+
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, however they were passed."""
+        if not args:
+            return kwargs
         signature = inspect.signature(type(self.transformer).forward)
-        return signature.bind_partial(self.transformer, *args, **kwargs).arguments[name]
+        arguments = dict(signature.bind_partial(self.transformer, *args, **kwargs).arguments)
+        return {name: value for name, value in arguments.items() if name != "self"}
 
-    def branches_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Branch]:
+    def branches_of(self, arguments: dict[str, Any]) -> list[Branch]:
         """The conditionings in a call: by the name of its cache context, else by their shares of the batch.
 
         A pass that leaves out layers (Stable Diffusion 3's skip-layer guidance) is a branch of its own.
@@ -127,10 +164,10 @@ class TransformerHook:
         names = self.setting.branches
         if name not in (None, SHARED_CONTEXT) or len(names) == 1:
             names = (name or names[0],)
-        skipped = kwargs.get("skip_layers")
+        skipped = arguments.get("skip_layers")
         if skipped:
             return [Branch(("skip_layers", *skipped), "skip_layers")]
-        batch = len(self.argument("hidden_states", args, kwargs))
+        batch = len(arguments["hidden_states"])
         if batch % len(names):
             raise ConfigError(
                 f"A batch of {batch} cannot be shared by {len(names)} branches ({', '.join(names)}). Pass as "
@@ -138,7 +175,7 @@ class TransformerHook:
             )
         return [Branch(name, name) for name in names]
 
-    def model_of_run(self) -> HookedModel:
+    def model_of_run(self) -> WatchedModel:
         """The model in its present run; a new one where the scheduler has new timesteps."""
         if self.scheduler is not None and (
             self.model is None or self.timesteps is not self.scheduler.timesteps
@@ -167,7 +204,7 @@ class TransformerHook:
             rule=make_rule(schedule) if make_rule else None,
             is_correcting=self.setting.is_correcting,
         )
-        self.model = HookedModel(self.layers, run)
+        self.model = WatchedModel(self.layers, run)
         self.model.hooks = self.block_hooks
         self.started = time.perf_counter()
         return run
@@ -194,6 +231,11 @@ class TransformerHook:
                 self.model.run.report.seconds = time.perf_counter() - self.started
             self.model.run.release()
         self.model = self.timesteps = None
+
+
+def flat_level(level: Tensor | float, latent: Tensor) -> Tensor | float:
+    """A noise level, to go with a latent (B, ...)."""
+    return level.reshape(-1, *[1] * (latent.ndim - 1)) if isinstance(level, Tensor) else level
 
 
 def scheduler_levels(scheduler: Any) -> list[float]:

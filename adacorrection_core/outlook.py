@@ -19,7 +19,7 @@ class Outlook:
     Attributes:
         config: the setting.
         schedule: noise levels of the run.
-        probe_share: part of a full pass that a corrected step costs.
+        probe_share: part of a full pass that a probe costs.
     """
 
     config: CorrectionConfig
@@ -41,7 +41,7 @@ class Outlook:
     def most_saved(self) -> float:
         """Share of the block executions that can be left out at most, 0 to 1."""
         steps = self.schedule.num_steps
-        return self.most_corrected * (1.0 - self.probe_share) / steps if steps else 0.0
+        return self.most_corrected / steps if steps else 0.0
 
     @property
     def is_poor(self) -> bool:
@@ -87,9 +87,6 @@ class Outlook:
                 self, schedule=replace(self.schedule, warmup_steps=warmup)
             ),
             "lower start_percent or raise end_percent": replace(self, schedule=whole),
-            "lower probe_blocks (preset Custom)": replace(
-                self, probe_share=self.probe_share / self.config.probe_blocks
-            ),
         }
         best = max(options, key=lambda option: options[option].most_saved)
         if options[best].most_saved >= max(LITTLE, 1.5 * self.most_saved):

@@ -1,9 +1,10 @@
 """When to compute: the error a corrected step is expected to make, and what it does to the picture.
 
 The error of the forecast is measured at every full pass, where the truth is at hand, and related to
-the drift that was seen there; that ratio times the drift now is the expected error. It counts by the
-length of the sampler's step and by how early it comes, since early errors live longest. The sum over a
-stretch of corrected steps is the risk; a step that would carry it past the tolerance is computed.
+the drift that was expected there from the noise level, and to the drift that the probe has seen; such a
+ratio times the drift now is the expected error. It counts by the length of the sampler's step and by how
+early it comes, since early errors live longest. The sum over a stretch of corrected steps is the risk; a
+step that would carry it past the tolerance is computed.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from dataclasses import dataclass
 
 # Measured on a trained model: one step corrected, the final error over the error of that step alone
 # (bench/RESULTS.md, "What an error does to the picture").
-LATE_GAIN = 0.6
-EARLY_GAIN = 1.8
+LATE_GAIN = 0.8
+EARLY_GAIN = 1.0
 GAIN_POWER = 3.0
-# How the error per step of lag falls along a run, for laying out a budget (same place).
-LATE_GROWTH = 0.3
-GROWTH_POWER = 2.0
+# How fast the velocity of trained models turns along a run (bench/RESULTS.md, "How the velocity turns").
+MIDDLE_GROWTH = 0.06
+GROWTH_POWER = 5.0
+LAST_GROWTH = 0.016  # over the noise level, which is small at the end
+LEAST_TIME = 0.04
 UNBOUNDED = 10**9
+PROBED_SHARE = 0.3  # of the corrected steps: those whose decision hangs on the probe
 BISECTIONS = 24  # the tolerance to a ten-millionth of its range; each costs microseconds a step
 
 
@@ -40,8 +44,18 @@ def error_gain(time: float) -> float:
 
 
 def error_growth(time: float) -> float:
-    """How fast the error of a stretch grows at this noise level, relative to pure noise."""
-    return LATE_GROWTH + (1.0 - LATE_GROWTH) * math.pow(min(max(time, 0.0), 1.0), GROWTH_POWER)
+    """How fast the velocity turns at this noise level, relative to pure noise."""
+    early = MIDDLE_GROWTH + (1.0 - MIDDLE_GROWTH) * math.pow(min(max(time, 0.0), 1.0), GROWTH_POWER)
+    return early + LAST_GROWTH / max(time, LEAST_TIME)
+
+
+def time_drift(time: float, anchor_time: float) -> float:
+    """How far the velocity is expected to have turned since a full pass, as far as the noise level tells.
+
+    Args:
+        time, anchor_time: noise levels now and at the full pass, on the flow's scale.
+    """
+    return max(anchor_time - time, 0.0) * error_growth(0.5 * (time + anchor_time))
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,11 @@ class Schedule:
         reached = [i for i, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - 1e-6)]
         return reached[-1] if reached else 0
 
+    def has(self, sigma: float) -> bool:
+        """Whether a noise level is one of the sampler's, and not one between them."""
+        level = self.sigmas[self.step_index(sigma)] if self.num_steps else sigma
+        return self.is_rounded or abs(level - sigma) <= 1e-4 * level
+
     def is_last(self, step_index: int) -> bool:
         """Whether a step is the last one of the run."""
         return step_index >= self.num_steps - 1
@@ -113,8 +132,8 @@ class Schedule:
         return [self.step_weight(i) * scale * self.growth_at(i) for i in steps]
 
     def growth_at(self, step_index: int) -> float:
-        """How fast the error of a stretch grows at a step, relative to pure noise."""
-        return error_growth(self.time(self.sigmas[step_index]))
+        """How much a step is expected to add to the error of a stretch, relative to pure noise."""
+        return time_drift(self.time(self.sigmas[step_index + 1]), self.time(self.sigmas[step_index]))
 
     def step_weight(self, step_index: int) -> float:
         """What a relative error in this step adds to the relative error of the picture."""
@@ -128,16 +147,15 @@ class ErrorModel:
     """Expected relative error = ratio * drift, the ratio measured at full passes.
 
     Attributes:
-        ratio: running mean of measured error over drift. Before the first measurement what the first
-            steps of trained models show under guidance (3.5 to 4.5).
+        ratio: running mean of measured error over drift, before the first measurement a guess.
     """
 
-    ratio: float = 4.0
+    ratio: float
     is_measured: bool = False
 
     def observe(self, error: float, drift: float) -> None:
         """Take in the error that the forecast would have made, and the drift that was seen then."""
-        if drift <= 0:
+        if not drift > 0:
             return
         ratio = error / drift
         self.ratio = 0.5 * (self.ratio + ratio) if self.is_measured else ratio
@@ -169,10 +187,10 @@ class Budget:
         Args:
             speedup: asked for, 1 or more.
             schedule: noise levels of the run.
-            probe_share: part of a full pass that a corrected step costs.
+            probe_share: part of a full pass that a probe costs.
             max_consecutive: longest stretch of corrected steps.
         """
-        steps = schedule.num_steps
+        steps, probe_share = schedule.num_steps, PROBED_SHARE * probe_share
         wanted = round((steps / speedup - steps * probe_share) / (1.0 - probe_share))
         eligible = len(schedule.eligible_from(0))
         least = steps - eligible + eligible // (max_consecutive + 1)

@@ -1,4 +1,4 @@
-"""Decision rules: whether a step is computed, from what the probe shows.
+"""Decision rules: whether a step is computed, from what the noise level and the probe show.
 
 `RiskRule` is AdaCorrection's own. Rules of other caches are a few lines each, so that each can run with
 and without the correction.
@@ -19,15 +19,25 @@ class Signals:
 
     Attributes:
         step_index: sampler step, from 0.
-        drift: relative movement of the probe since the last full pass.
+        drift: relative movement of the probe since the last full pass, or before the probe has been looked
+            at, how far the velocity should have turned.
         expected_error: relative error that a corrected step is expected to make.
         lag: evaluations since the last full pass, 1 or more.
+        is_probed: whether the probe has been looked at.
+        can_probe: whether it can be.
     """
 
     step_index: int
     drift: float
     expected_error: float
     lag: int
+    is_probed: bool = True
+    can_probe: bool = True
+
+    @property
+    def should_probe_first(self) -> bool:
+        """Whether a rule that goes by the probe has to ask for it."""
+        return self.can_probe and not self.is_probed
 
 
 class Rule(Protocol):
@@ -41,8 +51,8 @@ class Rule(Protocol):
     risk: float
     tolerance: float
 
-    def should_compute(self, signals: Signals) -> bool:
-        """Whether to compute; where not, the step counts as corrected."""
+    def should_compute(self, signals: Signals) -> bool | None:
+        """Whether to compute; where not, the step counts as corrected. None asks for the probe."""
         ...
 
     def computed(self, step_index: int) -> None:
@@ -50,10 +60,15 @@ class Rule(Protocol):
         ...
 
 
+# Between these shares of the tolerance the probe is asked (bench/RESULTS.md, "When the probe pays").
+IN_DOUBT = (0.7, 1.2)
+
+
 @dataclass
 class RiskRule:
     """Compute when the expected error of the stretch, weighted by its effect, passes the tolerance.
 
+    The noise level alone tells most of it. Where that leaves the decision in doubt, the probe is asked.
     With a budget the tolerance is steered so that the number of computed steps comes out as asked. Some
     samplers evaluate the model several times a step: each evaluation then counts as its share of a step.
     """
@@ -65,10 +80,13 @@ class RiskRule:
     num_computed: int = 0
     evaluations: Counter[int] = field(default_factory=Counter)
 
-    def should_compute(self, signals: Signals) -> bool:
+    def should_compute(self, signals: Signals) -> bool | None:
         step_risk = self.schedule.step_weight(signals.step_index) * signals.expected_error
         if self.budget is not None:
             self.tolerance = self.steer(self.budget, signals)
+        low, high = (share * self.tolerance for share in IN_DOUBT)
+        if signals.should_probe_first and low <= self.risk + step_risk < high:
+            return None
         if self.risk + step_risk >= self.tolerance:
             return True
         self.risk += step_risk
@@ -106,7 +124,9 @@ class FirstBlockRule:
     tolerance: float
     risk: float = 0.0
 
-    def should_compute(self, signals: Signals) -> bool:
+    def should_compute(self, signals: Signals) -> bool | None:
+        if signals.should_probe_first:
+            return None
         self.risk = signals.drift
         return signals.drift >= self.tolerance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -10,15 +11,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .anchors import MAX_ANCHORS, AnchorHistory, CacheSize, is_out_of_memory
+from .anchors import AnchorHistory, CacheSize, is_out_of_memory
 from .config import CorrectionConfig
 from .correction import WeightPosterior
-from .drift import gram
+from .corrector import FOLLOWS, Corrector
+from .drift import gram, relative_drift
 from .risk import Budget, ErrorModel, Schedule
 from .rules import RiskRule, Rule
-from .stats import Reason, RunReport, StepRecord
+from .stats import Outcome, Reason, RunReport, StepRecord
 
 STALE_EVALUATIONS = 4
+# Error over drift before anything is measured: what the first steps of trained models show under guidance.
+FIRST_TIME_RATIO = 12.0
+FIRST_PROBE_RATIO = 4.0
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class BranchState:
     Attributes:
         signature: shape, dtype and device of the tokens.
         history: the last full passes.
+        was_reset: whether what was remembered was dropped since it was not finite.
         layers: paper mode's cache, by block index.
         last_seen: evaluation in which it was last called.
     """
 
     signature: Hashable
     history: AnchorHistory = field(default_factory=AnchorHistory)
+    was_reset: bool = False
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     last_seen: int = 0
 
@@ -63,7 +70,7 @@ class Measurement:
 
     Attributes:
         role: role of the branch.
-        vectors: (b, n, D) float32 [r, r - r_1, forecast - r_1] at the sampled tokens.
+        vectors: (b, ...) float32 velocities [v, v - v_1, forecast - v_1].
     """
 
     role: str
@@ -79,22 +86,31 @@ class Evaluation:
         step_index: sampler step.
         sigma: noise level.
         should_compute: the decision, shared by all calls of the evaluation; None until made.
-        drift: drift at the decision.
-        weight: correction weight at the decision.
+        time_drift: how far the velocity should have turned, as the noise level tells it; NaN until known.
+        weight: correction weight.
         seen: branches that have been called.
         records: records of the calls so far.
         measurements: truth against forecast, by branch.
+        probe_looks: what the probe showed at a full pass, by call.
+        is_closed: whether it is over.
     """
 
     index: int
     step_index: int
     sigma: float
     should_compute: bool | None = None
-    drift: float = 0.0
+    time_drift: float = math.nan
     weight: float = 0.0
     seen: set[Hashable] = field(default_factory=set)
     records: list[StepRecord] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+    probe_looks: list[Tensor] = field(default_factory=list)
+    is_closed: bool = False
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether every call of it was computed."""
+        return all(record.outcome is Outcome.COMPUTE for record in self.records)
 
 
 @dataclass
@@ -108,8 +124,9 @@ class RunState:
         cfg: guidance scale; None where the host does not say.
         probe_share: part of a full pass that the probe costs, for the budget.
         rule: decision rule; AdaCorrection's own unless another is given.
-        is_correcting: False holds the cached residual, as a plain cache does.
-        is_offloaded: whether residuals are kept in RAM.
+        is_correcting: False holds the cached velocity, as a plain cache does, and settles no debt.
+        is_stochastic: whether the sampler adds noise of its own, as seen from how it moves.
+        is_offloaded: whether the anchors are kept in RAM.
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         lock: held while state that the calls share changes: several devices may work on one run.
         observer: hears of the records of each model call when it is over.
@@ -122,15 +139,19 @@ class RunState:
     probe_share: float = 0.0
     rule: Rule | None = None
     is_correcting: bool = True
+    is_stochastic: bool = False
     is_offloaded: bool = False
     has_given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
-    error_model: ErrorModel = field(default_factory=ErrorModel)
+    corrector: Corrector = field(default_factory=Corrector)
+    time_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_TIME_RATIO))
+    probe_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_PROBE_RATIO))
     posterior: WeightPosterior = field(default_factory=WeightPosterior)
     lag: int = 1
+    settled: int = -1
     marked: list[StepRecord] = field(default_factory=list)
     marked_at: float = 0.0
     unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
@@ -139,23 +160,21 @@ class RunState:
         self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
 
     def expect(self, sizes: Sequence[CacheSize], fits: Callable[[int], bool]) -> int:
-        """Decide where the residuals are kept, once it is known what the run will hold.
+        """Decide where the anchors are kept, once it is known what the run will hold.
 
         Args:
             sizes: of each branch.
             fits: whether so many bytes fit on the device beside all else.
 
         Returns:
-            bytes that the cache will take on the device, one more tensor of each branch included: the
-            probe's copy while a call computes.
+            bytes that the cache will take on the device.
         """
-        residuals = sum(size.residual_bytes for size in sizes)
         held = sum(size.bytes_held for size in sizes)
+        held += max((size.corrector_bytes for size in sizes), default=0)
         if self.config.cache_placement == "auto":
-            self.is_offloaded = not fits(held + residuals)
+            self.is_offloaded = not fits(held)
         self.report.bytes_expected, self.report.is_offloaded = held, self.is_offloaded
-        samples = sum(MAX_ANCHORS * size.sample_bytes for size in sizes)
-        return residuals + (samples if self.is_offloaded else held)
+        return 0 if self.is_offloaded else held
 
     @property
     def decision_rule(self) -> Rule:
@@ -186,6 +205,11 @@ class RunState:
         current.seen.update(keys)
         return current
 
+    def close_if_over(self, keys: list[Hashable]) -> None:
+        """Close the last evaluation where a branch comes again, before its numbers are read with the next."""
+        if self.evaluation is not None and not self.evaluation.seen.isdisjoint(keys):
+            self.close_evaluation()
+
     def drop_stale(self, index: int, keys: list[Hashable]) -> None:
         """Free the branches not called for a while: guidance that ended, conds that are over."""
         stale = [key for key, state in self.branches.items() if index - state.last_seen > STALE_EVALUATIONS]
@@ -213,30 +237,78 @@ class RunState:
     def close_evaluation(self) -> None:
         """Queue what the last evaluation measured; take note of whether it was computed."""
         evaluation = self.evaluation
-        if evaluation is None:
+        if evaluation is None or evaluation.is_closed:
             return
+        evaluation.is_closed = True
         is_computed = evaluation.should_compute is not False
         self.lag = 1 if is_computed else self.lag + 1
         if is_computed:
             self.decision_rule.computed(evaluation.step_index)
         if evaluation.measurements:
-            matrix = guided_gram(evaluation.measurements, self.cfg)
-            self.when_read(matrix, lambda values: self.observe(evaluation, values))
-            evaluation.measurements = []
+            numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
+            numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
+            self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values))
+        evaluation.measurements, evaluation.probe_looks = [], []
 
     def observe(self, evaluation: Evaluation, values: list[float]) -> None:
-        """Learn from truth against forecast: the (3, 3) inner products of [r, r - r_1, f - r_1]."""
+        """Learn from truth against forecast.
+
+        Args:
+            evaluation: a computed one.
+            values: the (3, 3) inner products of [v, v - v_1, f - v_1], then squared size and movement of the
+                probe, for each branch that has one.
+        """
         size, moved, agreement, reach = values[0], values[4], values[5], values[8]
         weight = evaluation.weight
         squared = moved - 2 * weight * agreement + weight**2 * reach
         if not size > 0 or not squared < float("inf"):
             return
         error = max(squared / size, 0.0) ** 0.5
-        self.error_model.observe(error, evaluation.drift)
+        self.time_error.observe(error, evaluation.time_drift)
+        probe = values[9:]
+        if probe:
+            self.probe_error.observe(error, relative_drift(sum(probe[1::2]), sum(probe[0::2])))
         if reach > 0:
-            self.posterior.observe(agreement / reach, evaluation.drift)
+            self.posterior.observe(agreement / reach)
         for record in evaluation.records:
             record.measured_error = error
+
+    def settle(self, latent: Tensor, velocity: Tensor) -> Tensor | None:
+        """After an evaluation: settle the debt of the corrected steps where it was a full pass.
+
+        Args:
+            latent: (B, ...) the sampler's own x.
+            velocity: (B, ...) guided velocity, at the latent that the model was given.
+
+        Returns:
+            (B, ...) by how much the shift has grown; None where nothing was owed.
+        """
+        evaluation, corrector = self.evaluation, self.corrector
+        if evaluation is None or evaluation.index == self.settled or not self.schedule.has(evaluation.sigma):
+            corrector.stop()
+        if evaluation is None:
+            return None
+        is_same_level = corrector.stood is not None and corrector.stood[0] == evaluation.sigma
+        if is_same_level or latent.shape != velocity.shape:
+            corrector.stop()
+        self.settled, sigma = evaluation.index, evaluation.sigma
+        owed = None
+        if evaluation.is_computed:
+            owed = corrector.computed(sigma, self.schedule.time(sigma), velocity)
+        else:
+            corrector.corrected(sigma, self.schedule.time(sigma), velocity)
+        handed = velocity if corrector.shift is None else velocity - corrector.shift
+        off = corrector.seen(sigma, latent, handed)
+        if off is not None:
+            self.when_read(off, self.check_sampler)
+        self.note_bytes_held()
+        return owed
+
+    def check_sampler(self, off: list[float]) -> None:
+        """A sampler that does not go straight adds noise of its own: nothing can be settled."""
+        if not off[0] <= FOLLOWS**2:
+            self.is_stochastic = True
+            self.corrector.stop()
 
     def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:
         """Hand numbers to a callback when they are next brought to the host; at once where they are there."""
@@ -248,7 +320,8 @@ class RunState:
     def read(self, sigma: Tensor | float, numbers: Tensor | None = None) -> tuple[float, list[float]]:
         """Bring a call's noise level and numbers to the host, with all that waited.
 
-        This is the one place that waits for the device, once a model call.
+        This is the one place that waits for the device: once a model call, and once more where the decision
+        hangs on the probe.
 
         Args:
             sigma: noise level, any shape with the level first.
@@ -297,6 +370,7 @@ class RunState:
             raise error
         self.has_given_up = True
         self.branches.clear()
+        self.corrector.stop()
         self.report.note = (
             "Memory for the cache ran out, and the run went on without it. Set cache_placement to offload, "
             "or make the picture or video smaller."
@@ -305,13 +379,14 @@ class RunState:
     def release(self) -> None:
         """Drop every tensor, after a run that ended in any way."""
         self.branches.clear()
+        self.corrector = Corrector(is_active=False)
         self.unread.clear()
         self.evaluation = None
 
     @property
     def bytes_held(self) -> int:
-        """Bytes that all branches hold."""
-        return sum(branch.bytes_held for branch in self.branches.values())
+        """Bytes that all branches and the corrector hold."""
+        return sum(branch.bytes_held for branch in self.branches.values()) + self.corrector.bytes_held
 
     def note_bytes_held(self) -> None:
         """Take note of the most bytes held at one time."""
@@ -319,7 +394,7 @@ class RunState:
 
 
 def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
-    """Inner products of [r, r - r_1, f - r_1] as classifier-free guidance composes the branches.
+    """Inner products of [v, v - v_1, f - v_1] as classifier-free guidance composes the branches.
 
     Guidance is linear, uncond + cfg * (cond - uncond), and so are all three vectors in the branch.
     Where there is no single pair of branches the inner products of all branches are added up.

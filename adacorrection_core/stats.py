@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What was done at a step: all blocks, forecast blended in, or the cached residual held."""
+    """What was done at a step: all blocks, forecast blended in, or the cached velocity held."""
 
     COMPUTE = "computed"
     CORRECT = "corrected"
@@ -30,7 +30,6 @@ class Reason(str, Enum):
     RISK = "expected error above the tolerance"
     MAX_CONSECUTIVE = "longest stretch reached"
     NOT_FINITE = "NaN or infinity"
-    NO_HOOK = "the model did not call its first or its last block"
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
     BLOCKS_CHANGED = "the number of blocks has changed since the node ran"
     PAPER = "paper mode computes every block"
@@ -50,7 +49,8 @@ class StepRecord:
         branch: "cond", "uncond" or another name of the branch.
         outcome: what was done.
         reason: why it was computed; None where it was not.
-        drift: relative movement of the probe since the last full pass; None where not looked at.
+        drift: relative movement of the probe since the last full pass, or, where the noise level was enough
+            to decide, how far the velocity should have turned; None where nothing was to be decided.
         expected_error: relative error expected of a corrected step.
         measured_error: relative error that the forecast would have made, measured at full passes.
         risk: expected error accumulated over the stretch, held against the tolerance.
@@ -90,7 +90,7 @@ class RunReport:
         seconds: measured time of the whole run.
         bytes_held: most bytes that the anchors held at one time.
         bytes_expected: bytes that they were expected to hold before the run; 0 where nothing was known.
-        is_offloaded: whether the residuals were kept in RAM.
+        is_offloaded: whether they were kept in RAM.
         resets: how often a branch started afresh because of NaN or infinity.
         note: what the artist should know of the setting; empty where there is nothing.
         is_finished: False where the run was interrupted or failed.

@@ -21,7 +21,7 @@ class Method:
         num_steps: steps of the sampler; None for as many as the full run.
         config: setting of the cache; None runs the model as it is.
         make_rule: decision rule of the cache, AdaCorrection's own where None.
-        is_correcting: False holds the cached residual, as a plain cache does.
+        is_correcting: False holds the cached velocity, as a plain cache does.
     """
 
     name: str

@@ -43,16 +43,16 @@ TOOLTIPS = {
         "full. Higher is faster and strays further. 0 gives exactly what you get without this node."
     ),
     "sensitivity": (
-        "How soon the forecast is trusted when the model's state drifts. Costs no time. Low holds on to the "
-        "old result, which lags behind; high follows the forecast, which may overshoot."
+        "How far the forecast is trusted, as a share of what was measured in this run. Costs no time. Low "
+        "holds on to the last result, which lags behind; high follows the forecast, which may overshoot."
     ),
     "spatial_weight": (
         "How much more the detailed parts of the picture count in the drift than flat ones. Costs no time. "
         "0 counts all alike; 1 looks after edges and texture most."
     ),
     "probe_blocks": (
-        "Transformer blocks that run at every step to see the drift. Each one more sees it better and makes "
-        "every corrected step slower by one block."
+        "Transformer blocks that run to see the drift where the noise level alone leaves it in doubt whether "
+        "to compute. Each one more sees it better and costs one more block then. 0 never looks."
     ),
     "warmup_steps": (
         "First steps that are always computed. They set the composition: fewer is faster and may change it. "
@@ -91,9 +91,9 @@ class AdaCorrection(io.ComfyNode):
             display_name="AdaCorrection",
             category="model/patch",
             description=(
-                "Samples a diffusion transformer faster, with almost the same picture. It remembers what the "
-                "model computed, watches how far that has drifted, corrects it, and computes anew where the "
-                "expected error asks for it. Place it before the sampler."
+                "Samples a diffusion transformer faster, with almost the same picture. It remembers where "
+                "the model was going, forecasts the steps between, computes anew where the expected error "
+                "asks for it, and then corrects what the forecasts missed. Place it before the sampler."
             ),
             search_aliases=[
                 "teacache",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import torch
 
 from ...adacorrection_core.anchors import CacheSize
 from ...adacorrection_core.config import CorrectionConfig
@@ -43,22 +42,18 @@ def expected_sizes(
         config: the setting.
     """
     diffusion_model, tokens = model.model.diffusion_model, family.tokens
-    width, element_size = tokens.width_of(diffusion_model), inference_dtype(model).itemsize
-    is_weighted = config.spatial_weight > 0
+    rows, numbers = latent_shapes[0][0], sum(math.prod(shape[1:]) for shape in latent_shapes)
+    has_probe = family.has_blocks and config.probe_blocks > 0
 
     def size(cond: dict[str, Any]) -> CacheSize:
+        if not has_probe:
+            return CacheSize(rows, numbers, 0, 0)
         text = cond.get("cross_attn")
         count = tokens.count(diffusion_model, latent_shapes, 0 if text is None else text.shape[1])
-        return CacheSize(latent_shapes[0][0], count, width, element_size, is_weighted)
+        width = tokens.width_of(diffusion_model)
+        return CacheSize(rows, numbers, count, width, config.spatial_weight > 0)
 
     return [size(cond) for cond in conds]
-
-
-def inference_dtype(model: ModelPatcher) -> torch.dtype:
-    """What the model computes in, which its activations have."""
-    base = model.model
-    dtype = base.get_dtype_inference() if hasattr(base, "get_dtype_inference") else base.manual_cast_dtype
-    return dtype or base.get_dtype() or torch.float32
 
 
 def fits(model: ModelPatcher, noise_shape: Sequence[float], needed: int) -> bool:

@@ -1,7 +1,8 @@
 """A run's life in ComfyUI: made when sampling starts, gone when it ends, however it ends.
 
-Two keyed wrappers do everything. OUTER_SAMPLE makes the run's state and puts it where only this run's
-calls can see it; APPLY_MODEL, which every model of the host has, hooks the blocks for one model call.
+Keyed wrappers do everything. OUTER_SAMPLE makes the run's state and puts it where only this run's calls can
+see it; APPLY_MODEL, which every model of the host has, looks after one model call; PREDICT_NOISE, around all
+calls of an evaluation and their guidance, settles what the corrected steps before it owe.
 The patched model itself carries the setting and, as plain numbers, the report of its last run.
 """
 
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from ...adacorrection_core.blocks import HookedModel
+from ...adacorrection_core.blocks import WatchedModel
 from ...adacorrection_core.config import ConfigError, CorrectionConfig
 from ...adacorrection_core.controller import ModelCall
 from ...adacorrection_core.outlook import Outlook
+from ...adacorrection_core.readings import DenoisedReading
 from ...adacorrection_core.risk import Schedule
 from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
-from ...adacorrection_core.whole_model import WholeModel
 from .branches import branches_of, role_name
 from .events import LiveRun, describe_model, show_text
 from .family import Family, Shape, kind_of
@@ -68,6 +69,7 @@ def apply_correction(
     wrappers = (
         (WrappersMP.OUTER_SAMPLE, session.outer_sample),
         (WrappersMP.PREPARE_SAMPLING, session.prepare_sampling),
+        (WrappersMP.PREDICT_NOISE, session.predict_noise),
         (WrappersMP.APPLY_MODEL, session.apply_model),
     )
     for kind, wrapper in wrappers:
@@ -164,6 +166,8 @@ class Session:
         if not self.config.is_off:
             report.note = two_caches(guider.model_options)
         shapes = kwargs.get("latent_shapes") or [args[0].shape]
+        if len(args) > 4 and args[4] is not None:
+            run.corrector.stop()  # the host puts the known part of the picture back at each step
         options[KEY] = handle = RunHandle(run, shapes, is_yielding=bool(report.note))
         if handle.is_yielding:
             logger.warning("AdaCorrection: %s", report.note)
@@ -191,7 +195,7 @@ class Session:
         handle: RunHandle | None = options.get("transformer_options", {}).get(KEY)
         family = find_family(unwrapped(model.model.diffusion_model))
         is_idle = handle is None or handle.is_yielding or self.config.is_off
-        if is_idle or family is None or not family.has_blocks or self.config.mode == "paper":
+        if is_idle or family is None or self.config.mode == "paper":
             self.announce()
             return executor(model, noise_shape, conds, *args, **kwargs)
         called = called_conds(conds, handle.run.cfg)
@@ -219,23 +223,29 @@ class Session:
         model = executor.class_obj
         diffusion_model = unwrapped(model.diffusion_model)
         branches = branches_of(model, args[0], args[4], options)
-        hooked = handle.hooked(diffusion_model, self.num_blocks, options)
-        if isinstance(hooked, WholeModel) and handle.is_yielding:
-            hooked = Reason.OTHER_CACHE
-        if isinstance(hooked, Reason):
-            return self.apply_plain(handle.run, hooked, branches, executor, args, kwargs)
-        if isinstance(hooked, WholeModel):
-            latent, sigmas = args[0], args[1]
-            model_input = model.model_sampling.calculate_input(sigmas, latent)
-            return hooked.call(sigmas, branches, latent, model_input, lambda: executor(*args, **kwargs))
+        watched = handle.watched(diffusion_model, self.num_blocks, options)
+        if isinstance(watched, Reason):
+            return self.apply_plain(handle.run, watched, branches, executor, args, kwargs)
+        sigma = options["sigmas"][:1]
         if handle.is_yielding:
-            with hooked.count(options["sigmas"][:1], branches, Reason.OTHER_CACHE):
-                return executor(*args, **kwargs)
+            return watched.count(sigma, branches, Reason.OTHER_CACHE, lambda: executor(*args, **kwargs))
+        reading = DenoisedReading(args[0], per_row(args[1], args[0]))
         num_latent = find_family(diffusion_model).num_latent(diffusion_model, args[0].shape)
-        with hooked.call(options["sigmas"][:1], branches, num_latent) as walk:
-            output = executor(*args, **kwargs)
-        # Another pack's replacement may have done without the last block, which hands on the correction.
-        return output if walk.is_whole else executor(*args, **kwargs)
+        return watched.call(sigma, branches, reading, lambda: executor(*args, **kwargs), num_latent)
+
+    def predict_noise(
+        self, executor: Any, latent: Tensor, sigma: Tensor, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """PREDICT_NOISE wrapper: one evaluation by the sampler, all conditionings and their guidance."""
+        model_options = kwargs["model_options"] if "model_options" in kwargs else args[0]
+        handle: RunHandle | None = model_options.get("transformer_options", {}).get(KEY)
+        if handle is None or handle.is_yielding or self.config.is_off or self.config.mode == "paper":
+            return executor(latent, sigma, *args, **kwargs)
+        run, level = handle.run, per_row(sigma, latent)
+        shifted = run.corrector.shifted(latent, level)
+        denoised: Tensor = executor(shifted, sigma, *args, **kwargs)
+        owed = run.settle(latent, (shifted - denoised) / level)
+        return denoised if owed is None else denoised + (level * owed).to(denoised.dtype)
 
     def apply_plain(
         self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any
@@ -261,7 +271,7 @@ class RunHandle:
         self.run = run
         self.latent_shapes = latent_shapes
         self.is_yielding = is_yielding
-        self.models: dict[int, HookedModel | WholeModel | Reason] = {}
+        self.models: dict[int, WatchedModel | Reason] = {}
         self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
 
     def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
@@ -280,30 +290,30 @@ class RunHandle:
             ]
             ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
 
-    def hooked(
+    def watched(
         self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
-    ) -> HookedModel | WholeModel | Reason:
-        """The hooks of a model, or why it is left alone. A run may use several: one a device, say."""
+    ) -> WatchedModel | Reason:
+        """A model under the run's care, or why it is left alone. A run may use several: one a device, say."""
         key = id(diffusion_model)
         if key not in self.models:
-            self.models[key] = self.make_hooked(diffusion_model, num_blocks, options)
+            self.models[key] = self.watch(diffusion_model, num_blocks, options)
         return self.models[key]
 
-    def make_hooked(
+    def watch(
         self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
-    ) -> HookedModel | WholeModel | Reason:
-        """Hooks for a model of a known family that still has the blocks it had when it was patched."""
+    ) -> WatchedModel | Reason:
+        """Look after a model of a known family that still has the blocks it had when it was patched."""
         family: Family | None = find_family(diffusion_model)
         if family is None:
             return Reason.UNKNOWN_MODEL
         if family.own_state in options:
             return Reason.OWN_STATE
         if not family.has_blocks:
-            return WholeModel(self.run) if num_blocks == 1 else Reason.UNKNOWN_MODEL
+            return WatchedModel([], self.run) if num_blocks == 1 else Reason.UNKNOWN_MODEL
         layers = family.layers(diffusion_model)
         if len(layers) != num_blocks or len(layers) < 2:
             return Reason.BLOCKS_CHANGED
-        return HookedModel(layers, self.run)
+        return WatchedModel(layers, self.run)
 
 
 def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig) -> Schedule:
@@ -313,6 +323,11 @@ def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig)
     first = float(model_sampling.percent_to_sigma(config.start_percent))
     last = float(model_sampling.percent_to_sigma(config.end_percent))
     return Schedule(tuple(sigmas.tolist()), is_flow, first, last, config.warmup_steps)
+
+
+def per_row(sigma: Tensor, latent: Tensor) -> Tensor:
+    """(B, 1, ...) noise level of each row, to go with a latent (B, ...)."""
+    return sigma.reshape(-1, *[1] * (latent.ndim - 1)).to(latent.dtype)
 
 
 def log_line(report: RunReport) -> str:

@@ -8,10 +8,12 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from toy import ToyModel, call, hook, new_run, smooth_input
+from toy import ToyModel, call, new_run, smooth_input, watch
 
 from adacorrection_core import controller
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.readings import VelocityReading
+from adacorrection_core.rules import FirstBlockRule
 from adacorrection_core.state import Branch, RunState
 from adacorrection_core.stats import Outcome, Reason
 
@@ -21,8 +23,8 @@ LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=50)
 def run_all(model, config=LOOSE, steps=10, inputs=smooth_input, **changes):
     """All steps of a run; returns the run's report and the outputs."""
     run = new_run(config, steps, **changes)
-    hooked = hook(model, run)
-    outputs = [call(model, hooked, sigma, inputs(sigma)) for sigma in run.schedule.sigmas[:-1]]
+    watched = watch(model, run)
+    outputs = [call(model, watched, sigma, inputs(sigma)) for sigma in run.schedule.sigmas[:-1]]
     return run.finish(), outputs
 
 
@@ -40,15 +42,33 @@ def test_warmup_and_last_step_are_computed_and_the_rest_is_not():
 def test_block_executions_are_those_counted_by_the_blocks():
     model = ToyModel(num_blocks=5)
     report, _ = run_all(model)
-    assert model.runs == report.blocks_run == 4 * 5 + 6 * 1
+    assert model.runs == report.blocks_run == 4 * 5
     assert report.blocks_total == 50
     assert report.hit_rate == pytest.approx(0.6)
 
 
-def test_probe_blocks_are_run_at_every_step():
+def test_a_rule_that_goes_by_the_probe_runs_its_blocks_at_every_step():
     model = ToyModel(num_blocks=5)
-    run_all(model, CorrectionConfig(tolerance=1.0, probe_blocks=2, max_consecutive=50))
+    config = CorrectionConfig(tolerance=1.0, probe_blocks=2, warmup_steps=3, max_consecutive=50)
+    report, _ = run_all(model, config, rule=FirstBlockRule(10.0))
     assert [block.runs for block in model.blocks] == [10, 10, 4, 4, 4]
+    assert [record.blocks_run for record in report.reused] == [2] * 6
+
+
+def test_without_probe_blocks_the_noise_level_decides():
+    model = ToyModel()
+    run_all(model, CorrectionConfig(tolerance=1.0, probe_blocks=0, warmup_steps=3), rule=FirstBlockRule(10.0))
+    assert model.runs == 4 * 4
+
+
+def test_the_probe_is_asked_only_where_the_decision_is_in_doubt():
+    """Far below the tolerance nothing runs, far above it everything; between, the probe decides."""
+    model, run = ToyModel(num_blocks=20), new_run(CorrectionConfig(tolerance=0.01), steps=50)
+    watched = watch(model, run)
+    for sigma in run.schedule.sigmas[:-1]:
+        call(model, watched, sigma, smooth_input(sigma))
+    blocks = {record.blocks_run for record in run.finish().records}
+    assert blocks == {0, 1, 20}
 
 
 def test_computed_steps_are_the_models_own_output_bit_for_bit():
@@ -66,20 +86,15 @@ def test_no_tolerance_is_bit_identical_throughout(tolerance):
         assert torch.equal(output, ToyModel()(smooth_input(record.sigma)))
 
 
-def test_residual_linear_in_time_is_forecast_exactly(monkeypatch):
-    """On a linear model with inputs linear in time probe and noise level both tell the exact gain."""
-    monkeypatch.setattr("adacorrection_core.correction.RIDGE", 1e-4)
-
+def test_velocity_linear_in_time_is_forecast_exactly():
     def linear_input(sigma):
         return torch.linspace(1, 2, 12).reshape(1, 3, 4) * (1 + sigma)
 
-    _, outputs = run_all(
-        ToyModel(),
-        inputs=linear_input,
-        config=CorrectionConfig(tolerance=1.0, warmup_steps=3, sensitivity=100.0, max_consecutive=3),
-    )
+    config = CorrectionConfig(tolerance=1.0, warmup_steps=3, sensitivity=100.0, max_consecutive=3)
+    report, outputs = run_all(ToyModel(), inputs=linear_input, config=config)
+    assert Outcome.CORRECT in outcomes(report)
     for step, output in enumerate(outputs):
-        torch.testing.assert_close(output, ToyModel()(linear_input(1 - step / 10)), rtol=2e-3, atol=0)
+        torch.testing.assert_close(output, ToyModel()(linear_input(1 - step / 10)), rtol=1e-5, atol=0)
 
 
 def test_correction_is_nearer_to_the_truth_than_holding():
@@ -88,7 +103,7 @@ def test_correction_is_nearer_to_the_truth_than_holding():
         _, outputs = run_all(ToyModel(), is_correcting=is_correcting)
         truth = [ToyModel()(smooth_input(1 - i / 10)) for i in range(10)]
         errors.append(sum(float((a - b).norm()) for a, b in zip(outputs, truth, strict=True)))
-    assert errors[0] < 0.5 * errors[1]
+    assert errors[0] < 0.6 * errors[1]
 
 
 def test_plain_cache_is_recorded_as_held():
@@ -97,7 +112,9 @@ def test_plain_cache_is_recorded_as_held():
 
 
 def test_max_consecutive_bounds_every_stretch():
-    report, _ = run_all(ToyModel(), CorrectionConfig(tolerance=1.0, max_consecutive=2), steps=12)
+    report, _ = run_all(
+        ToyModel(), CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=2), steps=12
+    )
     letters = "".join("c" if outcome is Outcome.COMPUTE else "." for outcome in outcomes(report))
     assert letters == "ccc..c..c..c"
     assert Reason.MAX_CONSECUTIVE in [record.reason for record in report.records]
@@ -114,9 +131,9 @@ def test_start_and_end_bound_what_is_corrected():
     run = new_run(config)
     run.schedule = type(run.schedule)(run.schedule.sigmas, True, first_sigma=0.65, last_sigma=0.35)
     model = ToyModel()
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-1]:
-        call(model, hooked, sigma, smooth_input(sigma))
+        call(model, watched, sigma, smooth_input(sigma))
     corrected = [record.sigma for record in run.finish().reused]
     assert corrected == pytest.approx([0.6, 0.5, 0.4])
 
@@ -130,8 +147,8 @@ def test_branches_never_share_anchors(is_correcting, most):
 
     def outputs_of(branches, inputs):
         model, run = ToyModel(), new_run(LOOSE, is_correcting=is_correcting)
-        hooked = hook(model, run)
-        return [call(model, hooked, sigma, inputs(sigma), branches) for sigma in run.schedule.sigmas[:-1]]
+        watched = watch(model, run)
+        return [call(model, watched, sigma, inputs(sigma), branches) for sigma in run.schedule.sigmas[:-1]]
 
     both = outputs_of(("uncond", "cond"), lambda sigma: torch.cat([smooth_input(sigma), second(sigma)]))
     alone = zip(outputs_of(("uncond",), smooth_input), outputs_of(("cond",), second), strict=True)
@@ -141,10 +158,10 @@ def test_branches_never_share_anchors(is_correcting, most):
 
 def test_branches_in_separate_calls_share_the_decision():
     model, run = ToyModel(), new_run(CorrectionConfig(tolerance=0.02, max_consecutive=50), steps=20)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-1]:
-        call(model, hooked, sigma, smooth_input(sigma), ("uncond",))
-        call(model, hooked, sigma, smooth_input(sigma) * 2, ("cond",))
+        call(model, watched, sigma, smooth_input(sigma), ("uncond",))
+        call(model, watched, sigma, smooth_input(sigma) * 2, ("cond",))
     records = run.finish().records
     assert [r.outcome for r in records[::2]] == [r.outcome for r in records[1::2]]
     assert [r.evaluation for r in records[::2]] == [r.evaluation for r in records[1::2]] == list(range(20))
@@ -153,42 +170,42 @@ def test_branches_in_separate_calls_share_the_decision():
 
 def test_a_branch_that_appears_late_is_computed_first():
     model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, hooked, sigma, smooth_input(sigma), ("cond",) if i < 5 else ("late",))
+        call(model, watched, sigma, smooth_input(sigma), ("cond",) if i < 5 else ("late",))
     assert run.finish().records[5].reason is Reason.NEW_BRANCH
 
 
 def test_change_of_shape_starts_afresh():
     model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, hooked, sigma, smooth_input(sigma, tokens=6 if i < 5 else 7))
+        call(model, watched, sigma, smooth_input(sigma, tokens=6 if i < 5 else 7))
     assert run.finish().records[5].reason is Reason.NEW_BRANCH
 
 
-@pytest.mark.parametrize(("up", "outcome"), [(0.62, Outcome.CORRECT), (0.75, Outcome.COMPUTE)])
+@pytest.mark.parametrize(("up", "outcome"), [(0.62, Outcome.HOLD), (0.75, Outcome.COMPUTE)])
 def test_noise_going_up_past_the_newest_anchor_starts_afresh(up, outcome):
     model, run = ToyModel(), new_run(CorrectionConfig(tolerance=1.0, warmup_steps=1, max_consecutive=3))
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in (1.0, 0.9, 0.8, 0.7, 0.65, 0.6, up):
-        call(model, hooked, sigma, smooth_input(sigma))
+        call(model, watched, sigma, smooth_input(sigma))
     records = run.finish().records
-    assert [r.outcome.value[:4] for r in records[:6]] == ["comp", "held", "held", "held", "comp", "corr"]
+    assert [r.outcome.value[:4] for r in records[:6]] == ["comp", "held", "held", "held", "comp", "held"]
     assert records[6].outcome is outcome
     assert (records[6].reason is Reason.SIGMA_ROSE) == (outcome is Outcome.COMPUTE)
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-@pytest.mark.parametrize("where", ["probe", "deep"])
+@pytest.mark.parametrize("where", ["probe", "velocity"])
 def test_nan_and_infinity_are_computed_forgotten_and_counted(poison, where):
-    model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    model, run = ToyModel(), new_run(LOOSE, rule=FirstBlockRule(10.0))
+    watched = watch(model, run)
     block = model.blocks[0 if where == "probe" else 2]
     bad_step = 5 if where == "probe" else 2
     for i, sigma in enumerate(run.schedule.sigmas[:-1]):
         gain, block.gain = block.gain, poison if i == bad_step else block.gain
-        output = call(model, hooked, sigma, smooth_input(sigma))
+        output = call(model, watched, sigma, smooth_input(sigma))
         block.gain = gain
         assert torch.isfinite(output).all() == (i != bad_step)
     report = run.finish()
@@ -200,16 +217,16 @@ def test_nan_and_infinity_are_computed_forgotten_and_counted(poison, where):
 def test_nothing_is_left_after_a_run():
     model = ToyModel()
     run = new_run(LOOSE)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-2]:
-        call(model, hooked, sigma, smooth_input(sigma))
+        call(model, watched, sigma, smooth_input(sigma))
     (branch,) = run.branches.values()
-    tensors = [weakref.ref(anchor.residual) for anchor in branch.history.anchors]
+    tensors = [weakref.ref(anchor.velocity) for anchor in branch.history.anchors]
     assert run.bytes_held > 0
     del branch
     report = run.finish()
     assert report.bytes_held > 0
-    del run, hooked
+    del run, watched
     gc.collect()
     assert [ref() for ref in tensors] == [None] * len(tensors)
     assert all("forward" not in block.__dict__ for block in model.blocks)
@@ -217,10 +234,10 @@ def test_nothing_is_left_after_a_run():
 
 def test_an_exception_in_a_block_leaves_the_blocks_as_they_were():
     model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     model.blocks[2].forward = failing = Mock(side_effect=RuntimeError("out of memory"))
     with pytest.raises(RuntimeError, match="out of memory"):
-        call(model, hooked, 1.0, smooth_input(1.0))
+        call(model, watched, 1.0, smooth_input(1.0))
     assert model.blocks[2].__dict__["forward"] is failing
     assert failing.call_count == 1
     assert "forward" not in model.blocks[0].__dict__
@@ -228,37 +245,40 @@ def test_an_exception_in_a_block_leaves_the_blocks_as_they_were():
 
 def test_inputs_are_never_written_to():
     model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-1]:
         x = smooth_input(sigma)
-        call(model, hooked, sigma, x)
+        call(model, watched, sigma, x)
         assert torch.equal(x, smooth_input(sigma))
 
 
-def test_a_first_block_that_never_fires_is_computed_and_counted():
-    model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+def test_a_model_that_does_without_its_blocks_is_corrected_all_the_same():
+    run = new_run(LOOSE)
+    watched = watch(ToyModel(), run)
     for sigma in run.schedule.sigmas[:-1]:
-        with hooked.call(sigma, [Branch("cond", "cond")]):
-            pass
+        x = smooth_input(sigma)
+        watched.call(sigma, [Branch("cond", "cond")], VelocityReading(x), lambda x=x: x * 2)
     report = run.finish()
-    assert {record.reason for record in report.records} == {Reason.NO_HOOK}
-    assert report.hit_rate == 0
+    assert report.hit_rate == pytest.approx(0.6)
+    assert report.blocks_run == 0
 
 
-def test_one_synchronisation_a_call(monkeypatch):
-    """A call reads its noise level, its signals and what waits from the call before in one transfer."""
+@pytest.mark.parametrize("rule", [None, FirstBlockRule(10.0)])
+def test_one_synchronisation_a_call_and_one_more_for_a_probe(monkeypatch, rule):
+    """A call reads its noise level and what waits from the call before in one transfer, a probe one more."""
     reads = []
     original = RunState.read_waiting
     monkeypatch.setattr(RunState, "read_waiting", lambda run: (reads.append(1), original(run)))
     for name in ("item", "__float__", "__bool__", "__int__", "cpu", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, lambda *_, **__: pytest.fail("a second way to the host"))
-    model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
+    model, run = ToyModel(), new_run(LOOSE, rule=rule)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-1]:
         before = len(reads)
-        call(model, hooked, torch.tensor([sigma]), smooth_input(sigma))
-        assert len(reads) == before + 1
+        call(model, watched, torch.tensor([sigma]), smooth_input(sigma))
+        is_probed = run.report.records[-1].blocks_run == 1
+        assert len(reads) == before + 1 + is_probed
+    assert is_probed == (rule is not None) or run.report.records[-1].outcome is Outcome.COMPUTE
 
 
 def test_measured_error_is_known_after_the_run():
@@ -276,20 +296,12 @@ def test_offloaded_anchors_give_the_same_result():
 
 def test_a_branch_that_is_over_is_freed():
     model, run = ToyModel(), new_run(LOOSE, steps=20)
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, hooked, sigma, smooth_input(sigma), ("cond",))
+        call(model, watched, sigma, smooth_input(sigma), ("cond",))
         if i < 4:
-            call(model, hooked, sigma, smooth_input(sigma), ("guidance",))
+            call(model, watched, sigma, smooth_input(sigma), ("guidance",))
         assert len(run.branches) == (2 if i < 9 else 1) or i == 8
-
-
-def test_a_call_keeps_no_tokens_once_it_is_complete():
-    model, run = ToyModel(), new_run(LOOSE)
-    hooked = hook(model, run)
-    with hooked.call(1.0, [Branch("cond", "cond")]) as walk:
-        model(smooth_input(1.0))
-    assert (walk.call.entered, walk.call.probed, walk.call.probe_residual) == (None, None, None)
 
 
 def test_seconds_of_the_calls_add_up_to_no_more_than_the_run():
@@ -302,11 +314,11 @@ def test_seconds_of_the_calls_add_up_to_no_more_than_the_run():
 def test_an_observer_hears_of_each_call_when_it_is_over():
     model, heard = ToyModel(), []
     run = new_run(LOOSE, observer=lambda records: heard.append((len(records), records[0].blocks_run)))
-    hooked = hook(model, run)
+    watched = watch(model, run)
     for sigma in run.schedule.sigmas[:-1]:
-        call(model, hooked, sigma, smooth_input(sigma, batch=2), ("cond", "uncond"))
+        call(model, watched, sigma, smooth_input(sigma, batch=2), ("cond", "uncond"))
     assert heard == [(2, record.blocks_run) for record in run.report.records[::2]]
-    assert {blocks for _, blocks in heard} == {1, 4}
+    assert {blocks for _, blocks in heard} == {0, 4}
 
 
 @pytest.mark.parametrize(

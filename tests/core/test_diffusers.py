@@ -17,7 +17,7 @@ from adacorrection_core.stages import find_layers
 from adacorrection_core.stats import Outcome
 
 SIGMAS = [1 - i / 12 for i in range(13)]
-LOOSE = CorrectionConfig(tolerance=1.0, max_consecutive=50)
+LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
 BOTH = ("uncond", "cond")
 
 

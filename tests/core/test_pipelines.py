@@ -25,7 +25,7 @@ from adacorrection_core.diffusers import disable_adacorrection, enable_adacorrec
 from adacorrection_core.diffusers_hook import scheduler_levels
 
 STEPS = 12
-LOOSE = CorrectionConfig(tolerance=1.0, max_consecutive=50)
+LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
 WORDS = {"prompt_embeds": text(1, 24), "negative_prompt_embeds": 0.5 * text(1, 24)}
 POOLED = {"pooled_prompt_embeds": pooled(1), "negative_pooled_prompt_embeds": pooled(1)}
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adacorrection_core.risk import (
+    PROBED_SHARE,
     Budget,
     ErrorModel,
     Schedule,
@@ -62,7 +63,7 @@ def test_more_steps_do_not_add_risk():
 
 
 def test_error_model_is_the_measured_ratio():
-    model = ErrorModel()
+    model = ErrorModel(4.0)
     model.observe(0.3, 0.1)
     assert model.expected(0.2) == pytest.approx(0.6)
     model.observe(0.1, 0.1)
@@ -97,7 +98,7 @@ def test_budget_comes_near_the_reciprocal(speedup, steps):
     share = 1 / 12
     budget = Budget.for_speedup(speedup, linear(steps, warmup_steps=2), share, max_consecutive=8)
     assert budget.note == ""
-    fraction = (budget.computed_steps + (steps - budget.computed_steps) * share) / steps
+    fraction = (budget.computed_steps + (steps - budget.computed_steps) * PROBED_SHARE * share) / steps
     assert fraction == pytest.approx(1 / speedup, abs=0.5 / steps)
 
 
@@ -105,7 +106,7 @@ def test_budget_says_what_cannot_be_reached():
     budget = Budget.for_speedup(4.0, linear(8, warmup_steps=3), 0.2, max_consecutive=8)
     assert budget.computed_steps == 4  # warm-up and the last step
     assert "Asked for 4x" in budget.note
-    assert "1.67x of 8 steps" in budget.note  # 8 / (4 + 4 * 0.2)
+    assert "1.89x of 8 steps" in budget.note  # 8 / (4 + 4 * 0.3 * 0.2)
     assert Budget.for_speedup(4.0, linear(2, warmup_steps=3), 0.2, 8).computed_steps == 2
 
 

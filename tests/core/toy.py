@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adacorrection_core.blocks import HookedModel
+from adacorrection_core.blocks import WatchedModel
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.readings import VelocityReading
 from adacorrection_core.risk import Schedule
 from adacorrection_core.stages import Stage, find_layers
 from adacorrection_core.state import Branch, RunState
@@ -57,22 +58,21 @@ def new_run(config: CorrectionConfig, steps: int = 10, **changes: object) -> Run
     return RunState(config, schedule, RunReport(config.name, "toy", steps), **changes)
 
 
-def hook(model: ToyModel, run: RunState) -> HookedModel:
+def watch(model: ToyModel, run: RunState) -> WatchedModel:
     """The model's calls under the run's care."""
-    return HookedModel(find_layers(model, STAGES), run)
+    return WatchedModel(find_layers(model, STAGES), run)
 
 
 def call(
     model: ToyModel,
-    hooked: HookedModel,
+    watched: WatchedModel,
     sigma: float | Tensor,
     x: Tensor,
     branches: Sequence[str] = ("cond",),
 ) -> Tensor:
-    """One model call, as a seam makes it."""
-    with hooked.call(sigma, [Branch(name, name) for name in branches]) as walk:
-        output = model(x)
-    return output if walk.is_whole else model(x)
+    """One model call."""
+    named = [Branch(name, name) for name in branches]
+    return watched.call(sigma, named, VelocityReading(x), lambda: model(x))
 
 
 def smooth_input(sigma: float, batch: int = 1, tokens: int = 6, width: int = 8) -> Tensor:

@@ -5,13 +5,12 @@ $COMFYUI_PATH/.venv/bin/python tests/host/families_table.py    # writes the docu
 
 from __future__ import annotations
 
-import torch
-
 import comfy_host
 
 DOCUMENT = comfy_host.PACK_ROOT / "docs" / "families.md"
 MEGAPIXEL = 1024 * 1024
 FRAME = 832 * 480
+FRAMES = 21
 
 HEAD = """\
 # Model families
@@ -19,15 +18,15 @@ HEAD = """\
 What AdaCorrection knows of each family that ComfyUI runs. `tests/host/families_table.py` writes this file
 from `nodes/host/families.py`, and a test compares the two.
 
-- *Probe*: the first block of the first list (`probe_blocks` of them), run at every step. At the level *whole
-  model* there is none: the latent itself tells the drift, and the velocity is what is forecast. A transformer
+- *Probe*: the first block of the first list (`probe_blocks` of them), run where the noise level alone leaves
+  the decision in doubt. At the level *whole model* there is none, and the noise level decides. A transformer
   that is not in this table is treated so too. U-Nets are refused.
-- *Kept*: the tokens whose residuals are remembered. *image* leaves out the prompt's in a joint sequence.
-- *MB*: residuals of three anchors of one branch in bf16, for each megapixel of a picture or for each frame of
-  a video's latent at 832 x 480. Statistics of at most 1024 tokens come on top.
+- *Looked at*: the tokens that the probe compares. *image* leaves out the prompt's in a joint sequence.
+- *MB*: probes of two anchors of one branch, of at most 1024 tokens in fp32, for a megapixel or for a video at
+  832 x 480. Velocity and clean latent of each come on top: 1 MB a megapixel and 16 channels, in fp32.
 - *Tested*: by the contract tests, on small models of the real classes.
 
-| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Kept | Model | MB | Tested |
+| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Looked at | Model | MB | Tested |
 | --- | --- | --- | --- | --- | --- | --- | ---: | --- |
 """
 
@@ -51,7 +50,7 @@ def row(family: object) -> str:
         blocks,
         "blocks" if family.has_blocks else "whole model",
         layout,
-        kept if family.has_blocks else "velocity",
+        kept if family.has_blocks else "-",
         family.example.name if family.example else "-",
         megabytes(family),
         tested(family),
@@ -60,15 +59,15 @@ def row(family: object) -> str:
 
 
 def megabytes(family: object) -> str:
-    """Bytes of the residuals of a published model's branch."""
+    """Megabytes of the probes of a published model's branch."""
     from adacorrection.adacorrection_core.anchors import MAX_ANCHORS, CacheSize
 
     example = family.example
     if example is None:
         return "-"
-    tokens = (FRAME if example.is_video else MEGAPIXEL) // example.pixels**2
-    residual = CacheSize(1, tokens, example.width, torch.bfloat16.itemsize).residual_bytes
-    return f"{MAX_ANCHORS * residual / 1e6:.0f} a {'frame' if example.is_video else 'megapixel'}"
+    frames = FRAMES * FRAME if example.is_video else MEGAPIXEL
+    tokens = frames // example.pixels**2
+    return f"{MAX_ANCHORS * CacheSize(1, 0, tokens, example.width).probe_bytes / 1e6:.0f}"
 
 
 def tested(family: object) -> str:

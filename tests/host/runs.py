@@ -22,7 +22,7 @@ OFF = CorrectionConfig(tolerance=0.0)
 # The hooks are in place and anchors are kept, but no step is ever corrected.
 ALWAYS_COMPUTED = CorrectionConfig(tolerance=1e-9)
 # Two steps of three, whatever a tolerance means at present: random models are no measure of that.
-SOME_HITS = CorrectionConfig(target_speedup=1.5, warmup_steps=2)
+SOME_HITS = CorrectionConfig(target_speedup=1.5, warmup_steps=3)
 # How far a run with SOME_HITS may be from the full one, in a family with smooth weights.
 CLOSE = tiny_models.FAMILIES["flux_dev"].closeness
 # One of each kind, for what does not depend on a family's variant.

@@ -17,7 +17,6 @@ from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core import controller
-from adacorrection.adacorrection_core.blocks import Walk
 from adacorrection.adacorrection_core.stats import Outcome, Reason
 from adacorrection.nodes.host.session import apply_correction, report_of
 
@@ -239,20 +238,3 @@ def test_a_noise_level_that_rises_once(first_run: Tensor) -> None:
     assert report.records[6].reason is Reason.SIGMA_ROSE
     assert [r for r in report.reused if r.evaluation > 6]
     assert_like_new(model, first_run)
-
-
-def test_sampling_is_not_repeated_for_a_walk_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one repetition there is, of a call whose last block never ran, is not for calls that raised."""
-    model, calls = corrected(FAMILY), [0]
-    monkeypatch.setattr(Walk, "is_whole", property(lambda walk: False))
-
-    def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 3:
-            raise Boom
-        return executor(*args, **kwargs)
-
-    model.add_wrapper_with_key("diffusion_model", "count", count)
-    with pytest.raises(Boom):
-        run(model, [])
-    assert calls[0] == 3

@@ -51,7 +51,7 @@ def assert_bit_identical(family: str, cfg: float = 1.0, batch: int = 1) -> None:
         assert report.hit_rate == 0
         assert report.block_fraction == 1
         assert (report.bytes_held > 0) == (config is ALWAYS_COMPUTED)
-        assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
+        assert report.bytes_held <= 1.05 * report.bytes_expected
 
 
 def test_same_seed_gives_same_latent_and_hits(family: str) -> None:
@@ -146,7 +146,8 @@ def attributes(owner: object) -> dict[str, int]:
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_first_and_last_steps_are_computed(family: str) -> None:
-    _, report = sampled(corrected(family, CorrectionConfig(tolerance=1.0)), family, steps=STEPS)
+    config = CorrectionConfig(tolerance=1.0, warmup_steps=3)
+    _, report = sampled(corrected(family, config), family, steps=STEPS)
 
     reasons = [record.reason for record in report.records]
     assert reasons == [*3 * [Reason.WARMUP], None, None, Reason.LAST_STEP]

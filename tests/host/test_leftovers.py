@@ -11,14 +11,14 @@ from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.anchors import Anchor
-from adacorrection.adacorrection_core.blocks import BlockHooks, HookedModel, Walk
+from adacorrection.adacorrection_core.blocks import BlockHooks, Walk, WatchedModel
 from adacorrection.adacorrection_core.controller import ModelCall
 from adacorrection.adacorrection_core.state import BranchState, Evaluation, RunState
 from adacorrection.nodes.host import session
 from adacorrection.nodes.host.session import KEY, RunHandle, apply_correction, report_of
 
 STEPS = 6
-STATE = {Anchor, BlockHooks, BranchState, Evaluation, HookedModel, ModelCall, RunHandle, RunState, Walk}
+STATE = {Anchor, BlockHooks, BranchState, Evaluation, WatchedModel, ModelCall, RunHandle, RunState, Walk}
 
 
 class Boom(RuntimeError):

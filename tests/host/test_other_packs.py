@@ -22,7 +22,6 @@ from runs import (
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
-from adacorrection.adacorrection_core.stats import Reason
 from adacorrection.nodes.host.session import apply_correction, report_of
 
 STEPS = 10
@@ -69,8 +68,8 @@ def test_replaced_blocks_with_correction(family: str) -> None:
     latent, report = sampled(apply_correction(model, SOME_HITS), family, steps=STEPS)
 
     assert report.hit_rate > 0
-    assert calls.count(0) == STEPS
-    assert calls.count(1) >= STEPS - len(report.reused)
+    assert calls.count(0) == sum(record.blocks_run > 0 for record in report.records)
+    assert calls.count(1) == STEPS - len(report.reused)
     assert relative_error(latent, full) < CLOSE
 
 
@@ -109,17 +108,18 @@ def test_skip_layer_guidance_is_a_branch_of_its_own(family: str, layers: str) ->
     assert relative_error(latent, full) < 2 * CLOSE  # guidance on random weights magnifies
 
 
-@pytest.mark.parametrize("layers", [{"probe": 0}, {"last": 3}], ids=["first", "last"])
-def test_a_pass_that_leaves_out_our_blocks_is_computed(layers: dict[str, int]) -> None:
-    """Skip-layer guidance may leave out the probe or the last block: no forecast in such a pass."""
-    plain = with_skipped_layers(model_of("wan21_t2v"), str(*layers.values()))
+@pytest.mark.parametrize("layer", [0, 3], ids=["first", "last"])
+def test_a_pass_that_leaves_out_our_blocks_is_looked_after_all_the_same(layer: int) -> None:
+    """Skip-layer guidance may leave out the probe or the last block; the velocity is known without them."""
+    plain = with_skipped_layers(model_of("wan21_t2v"), str(layer))
+    full = tiny_models.sample(plain, "wan21_t2v", steps=STEPS)
 
-    model = apply_correction(plain, CorrectionConfig(tolerance=1.0, warmup_steps=2))
-    _, report = sampled(model, "wan21_t2v", steps=STEPS)
+    latent, report = sampled(apply_correction(plain, SOME_HITS), "wan21_t2v", steps=STEPS)
 
     passes = [report.records[0::2], report.records[1::2]]
-    assert not any(record.blocks_run == 1 for record in passes[1])
-    assert "probe" not in layers or {record.reason for record in passes[1]} == {Reason.NO_HOOK}
+    assert [r.outcome for r in passes[0]] == [r.outcome for r in passes[1]]
+    assert report.hit_rate > 0
+    assert relative_error(latent, full) < 2 * CLOSE
 
 
 def outer_block(family: str, index: int) -> tuple[str, str, int]:
@@ -143,15 +143,13 @@ def test_a_replacement_that_comes_and_goes(family: str, index: int) -> None:
 
     model.set_model_patch_replace(replace, *outer_block(family, index))
     full = run(model)
-    model = apply_correction(model, CorrectionConfig(tolerance=1.0, warmup_steps=4))
+    model = apply_correction(model, CorrectionConfig(tolerance=1.0, warmup_steps=4, max_consecutive=2))
     with tiny_models.count_blocks(model, family) as executed:
         latent = run(model)
 
     report = report_of(model)
-    assert [report.records[i].reason for i in (4, 7)] == 2 * [Reason.NO_HOOK]
-    assert [record.step_index for record in report.reused] == [5, 6]
-    # The report cannot see that nothing ran in the last block's place.
-    assert report.blocks_run == executed.total() + 2 * (index == -1)
+    assert report.hit_rate > 0
+    assert report.blocks_run == executed.total()
     assert relative_error(latent, full) < CLOSE
 
 

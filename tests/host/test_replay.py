@@ -1,4 +1,4 @@
-"""A corrected call whose residual is known puts every token where a computed call does."""
+"""A call whose velocity is known gives what a computed call gives, with the probe and without."""
 
 import inspect
 
@@ -16,8 +16,14 @@ REPLAY = CorrectionConfig(tolerance=1.0, warmup_steps=1)
 ROUNDING = 1e-5
 
 
+@pytest.fixture(autouse=True)
+def always_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe is asked at every step."""
+    monkeypatch.setattr("adacorrection.adacorrection_core.rules.IN_DOUBT", (-1.0, float("inf")))
+
+
 @pytest.mark.parametrize(("cfg", "batch"), [(1.0, 1), (3.0, 2)], ids=["one row", "four rows"])
-def test_held_residual_gives_the_full_output(family: str, cfg: float, batch: int) -> None:
+def test_held_velocity_gives_the_full_output(family: str, cfg: float, batch: int) -> None:
     skip_unless_batched(family, 4 if batch > 1 else 1)
     model = corrected(family, REPLAY)
 
@@ -30,7 +36,7 @@ def test_held_residual_gives_the_full_output(family: str, cfg: float, batch: int
 
 
 @pytest.mark.parametrize("family", tiny_models.SLOW)
-def test_held_residual_of_slow_models(family: str) -> None:
+def test_held_velocity_of_slow_models(family: str) -> None:
     full, held = evaluate_twice(corrected(family, REPLAY), family)
 
     assert relative_error(held, full) < ROUNDING

@@ -26,7 +26,15 @@ STEPS = 10
 ONCE_A_STEP = ("dpmpp_2m", "euler_ancestral", "uni_pc", "lcm", "res_multistep")
 OTHERS = ("heun", "heunpp2", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpm_fast", "dpm_adaptive")
 STOCHASTIC = ("er_sde", "seeds_2", "sa_solver_pece", "dpmpp_3m_sde", "euler_ancestral_cfg_pp")
-NOISY = {"lcm", "dpmpp_sde", "dpmpp_3m_sde"}  # how much of the picture is made of the sampler's own noise
+# Much of the picture is made of the sampler's own noise.
+NOISY = {
+    "lcm",
+    "dpmpp_sde",
+    "dpmpp_3m_sde",
+    "dpmpp_2s_ancestral",
+    "euler_ancestral",
+    "euler_ancestral_cfg_pp",
+}
 
 
 def assert_no_stale_anchor(report: RunReport) -> None:

@@ -100,7 +100,7 @@ def assert_one_wait_a_call(family: str, config: CorrectionConfig, cfg: float = 3
     assert report_of(model).hit_rate > 0
     during, between = waits.calls[1::2], waits.calls[0::2]
     assert len(during) == calls
-    assert all(call.total() <= 1 for call in during)
+    assert all(call.total() <= 2 for call in during)  # the second one where the decision hung on the probe
     assert {name.rpartition(".")[2] for call in during for name in call} == {"read_waiting"}
     assert sum(call.total() for call in between[1:-1]) == 0
 

@@ -1,0 +1,178 @@
+"""The corrector: what corrected steps should have been, seen once the next full pass is in.
+
+A corrected step goes ahead on a forecast, an extrapolation from the full passes before it. The next full
+pass shows where the velocity was going, and the same steps can be interpolated, which is several times
+nearer to the truth. The difference is a debt of the latent: the sampler stands where the forecasts led it.
+It is repaid without another evaluation, in the way of a predictor-corrector method (UniC does so for each
+step of a solver, arXiv 2302.04867, section 3.2; here it is the steps that were forecast).
+
+Deterministic samplers move x / sigma by (1 / sigma_next - 1 / sigma) * denoised, so an error in that
+quantity stays as it is from step to step: it is the same as another noise. The model is therefore given
+x + sigma * shift, and the sampler's own latent is left alone; at the last step, which is always a full
+pass, what it returns is the corrected picture.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+KNOTS = 3  # full passes interpolated through: a parabola
+FOLLOWS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
+
+
+@dataclass(frozen=True)
+class Knot:
+    """A full pass.
+
+    Attributes:
+        time: noise level on the flow's scale.
+        velocity: (B, ...) guided velocity, (x - denoised) / sigma.
+    """
+
+    time: float
+    velocity: Tensor
+
+
+@dataclass
+class Corrector:
+    """The debt of one run.
+
+    Attributes:
+        is_active: False where the sampler does not move as described above, or once it has been seen not to.
+        shift: (B, ...) the correction, in units of the noise; None while there is none.
+        knots: the last full passes, newest first.
+        weights: (time, weight) of each corrected step since the newest of them.
+        forecast: sum of weight * velocity over those steps, as they were forecast.
+        last: noise level, time and velocity of the evaluation before, where that was corrected.
+        stood: noise level, latent and velocity of the evaluation before, as the sampler saw them.
+    """
+
+    is_active: bool = True
+    shift: Tensor | None = None
+    knots: deque[Knot] = field(default_factory=lambda: deque(maxlen=KNOTS))
+    weights: list[tuple[float, float]] = field(default_factory=list)
+    forecast: Tensor | None = None
+    last: tuple[float, float, Tensor] | None = None
+    stood: tuple[float, Tensor, Tensor] | None = None
+
+    def shifted(self, latent: Tensor, sigma: Tensor | float) -> Tensor:
+        """The latent that the model is to be given; the sampler's own where nothing is owed.
+
+        Args:
+            latent: (B, ...) x.
+            sigma: noise level, a number or broadcast against the latent.
+        """
+        if self.shift is None:
+            return latent
+        return latent + (self.shift * sigma).to(latent.dtype)
+
+    def corrected(self, sigma: float, time: float, velocity: Tensor) -> None:
+        """Take note of a step that went ahead on a forecast.
+
+        Args:
+            sigma: noise level.
+            time: the same on the flow's scale.
+            velocity: (B, ...) guided velocity of the forecast.
+        """
+        if self.is_active:
+            self.add_up(sigma)
+            self.last = (sigma, time, velocity)
+
+    def computed(self, sigma: float, time: float, velocity: Tensor) -> Tensor | None:
+        """Take in a full pass and settle the debt of the corrected steps before it.
+
+        Args:
+            sigma, time, velocity: as above.
+
+        Returns:
+            (B, ...) by how much the shift has grown; None where nothing was owed.
+        """
+        if not self.is_active:
+            return None
+        self.add_up(sigma)
+        self.knots.appendleft(Knot(time, velocity))
+        if self.forecast is None or len(self.knots) < 2:
+            self.forecast, self.weights = None, []
+            return None
+        owed = self.interpolated().sub_(self.forecast)
+        self.forecast, self.weights = None, []
+        self.shift = owed if self.shift is None else self.shift + owed
+        return owed
+
+    def add_up(self, sigma: float) -> None:
+        """Now that the next noise level is known, so is the weight of the step before."""
+        if self.last is None:
+            return
+        before, time, velocity = self.last
+        weight = (sigma - before) / sigma
+        self.weights.append((time, weight))
+        part = velocity.float() * weight
+        self.forecast = part if self.forecast is None else self.forecast.add_(part)
+        self.last = None
+
+    def interpolated(self) -> Tensor:
+        """Sum of weight * velocity over the corrected steps, interpolated through the knots."""
+        coefficients = interpolation(self.weights, [knot.time for knot in self.knots])
+        pairs = list(zip(coefficients, self.knots, strict=True))
+        total = pairs[0][1].velocity.float() * pairs[0][0]
+        for coefficient, knot in pairs[1:]:
+            total.add_(knot.velocity, alpha=coefficient)
+        return total
+
+    def seen(self, sigma: float, latent: Tensor, velocity: Tensor) -> Tensor | None:
+        """Look how the sampler has moved since the evaluation before.
+
+        Args:
+            sigma: noise level.
+            latent: (B, ...) the sampler's own x.
+            velocity: (B, ...) that it was handed, (x - denoised) / sigma.
+
+        Returns:
+            how far off the straight step it is, as a share of the step's length, squared, one number;
+            None where there was no step. A sampler of second order is a little off, one that adds noise far.
+        """
+        before, self.stood = self.stood, (sigma, latent, velocity)
+        if before is None or before[0] == sigma or before[1].shape != latent.shape:
+            return None
+        step = before[2] * (sigma - before[0])
+        off = torch.linalg.vector_norm(latent - before[1] - step, dtype=torch.float32)
+        share: Tensor = off / torch.linalg.vector_norm(step, dtype=torch.float32)
+        return share.square().reshape(1)
+
+    def stop(self) -> None:
+        """Correct nothing from now on: the sampler moves in another way."""
+        self.is_active = False
+        self.shift = self.forecast = self.last = None
+        self.knots.clear()
+        self.weights = []
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all tensors held."""
+        held = [self.shift, self.forecast, *(knot.velocity for knot in self.knots)]
+        held += [*(self.last[2:] if self.last else ()), *(self.stood[1:] if self.stood else ())]
+        unique = {id(t): t for t in held if t is not None}  # what the sampler was handed may be a knot
+        return sum(t.element_size() * t.nelement() for t in unique.values())
+
+
+def interpolation(points: Sequence[tuple[float, float]], knots: Sequence[float]) -> list[float]:
+    """Coefficients of the knots' values in the weighted sum of the polynomial through them (Lagrange).
+
+    Args:
+        points: (time, weight) of each place where the polynomial is read.
+        knots: times of the known values, all different.
+    """
+
+    def basis(index: int, time: float) -> float:
+        product = 1.0
+        for other, knot in enumerate(knots):
+            if other != index:
+                product *= (time - knot) / (knots[index] - knot)
+        return product
+
+    return [sum(weight * basis(i, time) for time, weight in points) for i in range(len(knots))]

@@ -1,0 +1,100 @@
+"""The debt of corrected steps: what is owed, when it is settled, and when it is not."""
+
+import math
+
+import pytest
+import torch
+
+from adacorrection_core.corrector import Corrector, interpolation
+
+SIGMAS = [1.0, 0.8, 0.6, 0.45, 0.3, 0.1, 0.0]
+
+
+def test_interpolation_reads_a_parabola_exactly():
+    def parabola(time):
+        return 2 - 3 * time + 5 * time**2
+
+    knots = [0.2, 0.5, 0.9]
+    points = [(0.3, 1.5), (0.4, -2.0)]
+    coefficients = interpolation(points, knots)
+    got = sum(c * parabola(k) for c, k in zip(coefficients, knots, strict=True))
+    assert got == pytest.approx(sum(weight * parabola(time) for time, weight in points))
+
+
+def sample(velocity, is_computed, corrector):
+    """Euler on a velocity of the noise level alone; a step that is not computed holds the one before."""
+    latent, held = torch.ones(1, 3), None
+    for i, (sigma, below) in enumerate(zip(SIGMAS[:-1], SIGMAS[1:], strict=True)):
+        given = corrector.shifted(latent, sigma)
+        if is_computed(i):
+            held = velocity(sigma)
+            owed = corrector.computed(sigma, sigma, held)
+            denoised = given - sigma * held + (0 if owed is None else sigma * owed)
+        else:
+            corrector.corrected(sigma, sigma, held)
+            denoised = given - sigma * held
+        latent = denoised if below == 0 else latent + (below - sigma) * (latent - denoised) / sigma
+    return latent
+
+
+def test_held_steps_are_made_good_where_the_velocity_is_a_parabola():
+    def velocity(sigma):
+        return torch.tensor([[1.0, sigma, sigma**2]])
+
+    full = sample(velocity, lambda i: True, Corrector())
+    plain = sample(velocity, lambda i: i not in (2, 4), Corrector(is_active=False))
+    settled = sample(velocity, lambda i: i not in (2, 4), Corrector())
+    assert float((plain - full).norm()) > 0.05
+    torch.testing.assert_close(settled, full, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_owed_by_hand():
+    """One step held at velocity 1 where the passes around it say 1 and 3: halfway it should have been 2."""
+    corrector = Corrector()
+    assert corrector.computed(0.8, 0.8, torch.tensor([1.0])) is None
+    corrector.corrected(0.6, 0.6, torch.tensor([1.0]))
+    owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]))
+    assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * (2.0 - 1.0))
+    assert torch.equal(corrector.shift, owed)
+    shifted = corrector.shifted(torch.tensor([7.0]), 0.2)
+    assert float(shifted) == pytest.approx(7.0 + 0.2 * float(owed))
+
+
+def test_nothing_is_owed_where_all_is_computed():
+    corrector = Corrector()
+    for sigma in SIGMAS[:-1]:
+        assert corrector.computed(sigma, sigma, torch.randn(2, 3)) is None
+    latent = torch.randn(2, 3)
+    assert corrector.shifted(latent, 0.5) is latent
+
+
+def test_a_stopped_corrector_owes_nothing_and_holds_nothing():
+    corrector = Corrector()
+    corrector.computed(0.8, 0.8, torch.ones(1))
+    corrector.corrected(0.6, 0.6, torch.ones(1))
+    corrector.stop()
+    assert corrector.computed(0.4, 0.4, torch.full((1,), 3.0)) is None
+    assert corrector.shift is None
+    assert corrector.bytes_held == 0
+
+
+def test_a_straight_step_is_told_from_added_noise():
+    corrector, latent, velocity = Corrector(), torch.zeros(1, 1000), torch.ones(1, 1000)
+    assert corrector.seen(0.8, latent, velocity) is None
+    assert float(corrector.seen(0.6, latent - 0.2, velocity)) == pytest.approx(0.0, abs=1e-9)
+    noisy = latent - 0.4 + torch.randn(1, 1000, generator=torch.Generator().manual_seed(0)) * 0.2
+    assert float(corrector.seen(0.4, noisy, velocity)) == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_same_noise_level_twice_is_no_step():
+    corrector = Corrector()
+    corrector.seen(0.5, torch.zeros(1), torch.ones(1))
+    assert corrector.seen(0.5, torch.zeros(1), torch.ones(1)) is None
+
+
+def test_velocities_are_left_alone():
+    corrector, held = Corrector(), torch.ones(2)
+    for sigma in (0.8, 0.6, 0.5):
+        corrector.corrected(sigma, sigma, held)
+    assert torch.equal(held, torch.ones(2))
+    assert math.isfinite(corrector.bytes_held)
