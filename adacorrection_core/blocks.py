@@ -272,7 +272,7 @@ class WatchedModel:
         computed, blocks_run = None, 0
         if plan is not Plan.SKIP:
             computed, blocks_run = self.run_model(call, plan, compute, num_latent)
-        reason = None
+        reason: Reason | None = None
         with run.lock:
             if computed is not None:
                 call.complete(computed)
