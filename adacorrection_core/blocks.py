@@ -263,34 +263,23 @@ class WatchedModel:
             return self.paper_call(sigma, branches, compute, num_latent)
         call = ModelCall(run, sigma, branches, reading)
         if run.config.is_off or run.has_given_up:
-            output = compute()
-            reason = Reason.OFF if run.config.is_off else Reason.NO_MEMORY
-            call.close(self.num_blocks, self.num_blocks, reason)
-            return output
+            plain = compute()
+            call.close(
+                self.num_blocks, self.num_blocks, Reason.OFF if run.config.is_off else Reason.NO_MEMORY
+            )
+            return plain
         with run.lock:
             plan = call.plan(can_probe=self.probe_blocks > 0)
         computed, blocks_run = None, 0
         if plan is not Plan.SKIP:
             computed, blocks_run = self.run_model(call, plan, compute, num_latent)
-        reason: Reason | None = None
         with run.lock:
-            if computed is not None:
-                call.complete(computed)
-            else:
-                computed = self.corrected(call)
-        if computed is None:
-            computed, blocks_run, reason = compute(), blocks_run + self.num_blocks, Reason.NO_MEMORY
+            output = call.corrected() if computed is None else call.complete(computed)
+        if output is None:  # memory has run out
+            output, blocks_run = compute(), blocks_run + self.num_blocks
         with run.lock:
-            call.close(blocks_run, self.num_blocks, reason)
-        return computed
-
-    def corrected(self, call: ModelCall) -> Tensor | None:
-        """The output of a call that is not computed; None where memory has run out."""
-        try:
-            return call.corrected()
-        except (RuntimeError, MemoryError) as error:
-            self.run.give_up(error)
-            return None
+            call.close(blocks_run, self.num_blocks, Reason.NO_MEMORY if run.has_given_up else None)
+        return output
 
     def run_model(
         self, call: ModelCall, plan: Plan, compute: Callable[[], Tensor], num_latent: int | None

@@ -242,12 +242,21 @@ class ModelCall:
         """Relative movement of the probe over all branches, from what `look` returned."""
         return relative_drift(sum(values[1::2]), sum(values[0::2]))
 
-    def corrected(self) -> Tensor:
+    def corrected(self) -> Tensor | None:
         """The output of a call that is not computed.
 
         Returns:
-            (B, ...) cached velocity and its forecast, blended, as the model's output; a fresh tensor.
+            (B, ...) cached velocity and its forecast, blended, as the model's output; a fresh tensor. None
+            where memory runs out.
         """
+        try:
+            return self.forecast()
+        except (RuntimeError, MemoryError) as error:
+            self.run.give_up(error)
+            return None
+
+    def forecast(self) -> Tensor:
+        """See `corrected`."""
         assert self.reading is not None
         weight, parts = self.evaluation.weight, []
         for i, state in enumerate(self.states):
@@ -263,19 +272,23 @@ class ModelCall:
         self.probed = None
         return self.reading.output(torch.cat(parts))
 
-    def complete(self, output: Tensor) -> None:
+    def complete(self, output: Tensor) -> Tensor:
         """A computed call: measure the forecast against the truth, keep an anchor.
 
         Where memory runs out the run goes on without the cache.
 
         Args:
             output: (B, ...) of the model; only what is made from it is kept.
+
+        Returns:
+            the same.
         """
         try:
             self.keep(output)
         except (RuntimeError, MemoryError) as error:
             self.run.give_up(error)
         self.probed = None
+        return output
 
     def keep(self, output: Tensor) -> None:
         """See `complete`."""

@@ -39,7 +39,7 @@ def test_usual_run():
 
 def test_target_says_how_many_are_computed():
     assert "About 14 are computed for 2x" in outlook(CorrectionConfig(target_speedup=2.0), 28).describe()
-    assert "leave at most" in outlook(CorrectionConfig(target_speedup=4.0), 12).describe()
+    assert "leave at most" in outlook(CorrectionConfig(target_speedup=4.0), 8).describe()
 
 
 @pytest.mark.parametrize(
