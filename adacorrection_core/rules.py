@@ -132,3 +132,44 @@ class FirstBlockRule:
 
     def computed(self, step_index: int) -> None:
         self.risk = 0.0
+
+
+@dataclass
+class FixedIntervalRule:
+    """Compute every n-th evaluation (FORA, https://github.com/prathebaselva/FORA).
+
+    Attributes:
+        interval: n.
+    """
+
+    interval: int
+    risk: float = 0.0
+    tolerance: float = 1.0
+
+    def should_compute(self, signals: Signals) -> bool | None:
+        self.risk = signals.lag / self.interval
+        return signals.lag >= self.interval
+
+    def computed(self, step_index: int) -> None:
+        self.risk = 0.0
+
+
+@dataclass
+class AccumulatedDriftRule:
+    """Compute when the probe's movement, added up over the stretch, passes a threshold.
+
+    How TeaCache and DiCache add up their distances (https://github.com/ali-vilab/TeaCache), without the
+    polynomial that TeaCache fits to each model beforehand.
+    """
+
+    tolerance: float
+    risk: float = 0.0
+
+    def should_compute(self, signals: Signals) -> bool | None:
+        if signals.should_probe_first:
+            return None
+        self.risk += signals.drift
+        return self.risk >= self.tolerance
+
+    def computed(self, step_index: int) -> None:
+        self.risk = 0.0

@@ -98,7 +98,7 @@ ORDERS = {names: orders(names) for names in NAMES}
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A run of up to twelve evaluations; the latent may change its size once, and a call or two may go bad."""
+    """A run of up to twelve evaluations; the latent may change its size once, and a call may go bad."""
     levels, config = draw(LEVELS), draw(CONFIGS)
     first, last = draw(st.sampled_from([(math.inf, 0.0), (math.inf, 0.0), (0.8, 0.3)]))
     schedule = Schedule((*levels, 0.0), draw(st.booleans()), first, last, config.warmup_steps)

@@ -1,0 +1,153 @@
+"""What the bench measured: rows, fidelity at equal block executions, table, JSON and plot."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture against the full run with the same seed: PSNR in dB of latent and picture, SSIM, cost."""
+
+    latent_psnr: float
+    psnr: float
+    ssim: float
+    block_fraction: float
+    seconds: float
+    full_seconds: float
+    bytes_held: int | None
+    risk: float | None
+    error: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method at one setting over all pictures: means, the spread of the PSNR, medians of what was timed."""
+
+    model: str
+    method: str
+    value: str
+    block_fraction: float
+    latent_psnr: float
+    spread: float
+    psnr: float
+    ssim: float
+    speedup: float
+    bytes_held: int | None
+    pictures: int
+
+
+def make_row(model: str, method: str, value: str, samples: Sequence[Sample]) -> Row:
+    """The line of the table that a method's pictures come to."""
+    psnrs = [s.latent_psnr for s in samples]
+    held = [s.bytes_held for s in samples if s.bytes_held is not None]
+    return Row(
+        model,
+        method,
+        value,
+        fmean(s.block_fraction for s in samples),
+        fmean(psnrs),
+        stdev(psnrs) if len(psnrs) > 1 else 0.0,
+        fmean(s.psnr for s in samples),
+        fmean(s.ssim for s in samples),
+        median(s.full_seconds / s.seconds for s in samples),
+        max(held) if held else None,
+        len(samples),
+    )
+
+
+def fidelity_at(rows: Sequence[Row], fraction: float) -> float:
+    """Latent PSNR of a method at a share of block executions, between its settings; NaN outside of them.
+
+    Only settings that no other of the method beats at less work count.
+    """
+    front: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.block_fraction, -row.latent_psnr)):
+        if not front or row.latent_psnr > front[-1].latent_psnr:
+            front.append(row)
+    for below, above in zip(front, front[1:], strict=False):
+        if below.block_fraction <= fraction <= above.block_fraction:
+            share = (fraction - below.block_fraction) / (above.block_fraction - below.block_fraction)
+            return below.latent_psnr + share * (above.latent_psnr - below.latent_psnr)
+    return math.nan
+
+
+def by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each method, in the order in which they came."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.method, []).append(row)
+    return found
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All rows, in GitHub Markdown."""
+    lines = [
+        "| method | setting | blocks | latent PSNR, dB | spread | PSNR, dB | SSIM | speed-up |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        numbers = (
+            f"{r.block_fraction:.3f} | {r.latent_psnr:.1f} | {r.spread:.1f} | {r.psnr:.1f} | {r.ssim:.4f}"
+        )
+        lines.append(f"| {r.method} | {r.value} | {numbers} | {r.speedup:.2f}x |")
+    return "\n".join(lines)
+
+
+def equal_work_table(rows: Sequence[Row], fractions: Sequence[float]) -> str:
+    """Latent PSNR of each method at equal block executions, in GitHub Markdown."""
+    head = " | ".join(f"{fraction:.0%}" for fraction in fractions)
+    lines = [f"| latent PSNR, dB, at | {head} |", "| --- |" + " ---: |" * len(fractions)]
+    for method, of_method in by_method(rows).items():
+        cells = [fidelity_at(of_method, fraction) for fraction in fractions]
+        words = ["-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells]
+        if set(words) != {"-"}:
+            lines.append(f"| {method} | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
+    """Spearman's: the correlation of the ranks."""
+
+    def ranks(values: Sequence[float]) -> list[int]:
+        order = sorted(range(len(values)), key=values.__getitem__)
+        found = [0] * len(values)
+        for rank, i in enumerate(order):
+            found[i] = rank
+        return found
+
+    first, second = (ranks([pair[i] for pair in pairs]) for i in (0, 1))
+    count = len(pairs)
+    distance = sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
+    return 1.0 - 6.0 * distance / (count * (count**2 - 1)) if count > 1 else math.nan
+
+
+def write_json(path: Path, rows: Sequence[Row], conditions: dict[str, object]) -> None:
+    """All rows and how they were made."""
+    path.write_text(json.dumps({**conditions, "rows": [asdict(row) for row in rows]}, indent=1))
+
+
+def draw_plot(path: Path, rows: Sequence[Row], title: str) -> None:
+    """Fidelity against block executions, a curve a method."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 6), dpi=110)
+    for method, of_method in by_method(rows).items():
+        points = sorted((row.block_fraction, row.latent_psnr) for row in of_method)
+        is_ours = method.startswith("AdaCorrection")
+        axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5 if is_ours else 1, label=method)
+    axes.set(xlabel="block executions over those of the full run", ylabel="latent PSNR, dB", title=title)
+    axes.set(xlim=(0.2, 0.95), ylim=(30, 90))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=2)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
