@@ -99,7 +99,7 @@ class Corrector:
         if self.forecast is None or len(self.knots) < 2:
             self.forecast, self.weights = None, []
             return None
-        owed = self.interpolated().sub_(self.forecast)
+        owed = self.interpolated().sub_(self.forecast).nan_to_num_(0.0, 0.0, 0.0)
         self.forecast, self.weights = None, []
         self.shift = owed if self.shift is None else self.shift + owed
         return owed

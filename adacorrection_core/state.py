@@ -307,7 +307,7 @@ class RunState:
     def check_sampler(self, off: list[float]) -> None:
         """A sampler that does not go straight adds noise of its own: nothing can be settled."""
         if not off[0] <= FOLLOWS**2:
-            self.is_stochastic = True
+            self.is_stochastic = off[0] > FOLLOWS**2  # and not NaN
             self.corrector.stop()
 
     def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:

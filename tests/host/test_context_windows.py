@@ -48,4 +48,4 @@ def test_windows_that_move() -> None:
     assert Reason.NEW_BRANCH.value in report.reasons
     # Windows that are over are let go: no more than those of the last few steps are held.
     alone = assert_composes(sample, windowed("standard_static"), FAMILY)
-    assert report.bytes_held < 2 * alone.bytes_held
+    assert report.bytes_held < 2.5 * alone.bytes_held

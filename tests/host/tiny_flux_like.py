@@ -141,6 +141,7 @@ FLUX_LIKE: dict[str, Family] = {
         conditioning=conditioning((1, 8, 64), guidance=0.0, pooled_output=(1, 32)),
         blocks=("double_blocks", "single_blocks"),
         forced=("hidden_size", "num_heads", "context_in_dim", "out_dim", "hidden_dim", "n_layers"),
+        closeness=0.4,
     ),
     # Pixels in place of a latent.
     "chroma_radiance": Family(

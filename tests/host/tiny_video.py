@@ -283,5 +283,6 @@ VIDEO: dict[str, Family] = {
         latent_shape=(1, 16, 2, 8, 8),
         conditioning=conditioning((1, 8, 3584), pooled_output=(1, 768)),
         blocks=("visual_transformer_blocks",),
+        closeness=0.4,
     ),
 }
