@@ -38,6 +38,7 @@ from adacorrection.nodes.host.session import apply_correction  # noqa: E402
 
 WEIGHTS = comfy_host.PACK_ROOT / "demo" / "model" / "tinyflux.safetensors"
 LATENT_SHAPE = (1, 16, 16, 16)  # EmptySD3LatentImage at 128 x 128, as in the demo workflow
+NAMES = ("Fewer steps", "EasyCache", "LazyCache", "AdaCorrection")
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # both nodes' default is 0.2
 
 
@@ -103,13 +104,15 @@ def correction(config: CorrectionConfig) -> Callable[[ModelPatcher], ModelPatche
 
 
 @torch.inference_mode()
-def sample(model: ModelPatcher, prompt: int, num_steps: int, cfg: float) -> tuple[Tensor, float]:
+def sample(
+    model: ModelPatcher, prompt: int, num_steps: int, cfg: float, sampler: str
+) -> tuple[Tensor, float]:
     """Latent of a prompt, its number the seed, and the block executions that it took."""
     flux = model.model.diffusion_model
     latent = torch.zeros(LATENT_SHAPE)
     positive, negative = AdaCorrectionDemoPrompt.execute(prompt_names()[prompt]).result
     noise = comfy.sample.prepare_noise(latent, prompt)
-    settings = (num_steps, cfg, "euler", "simple", positive, negative, latent)
+    settings = (num_steps, cfg, sampler, "simple", positive, negative, latent)
     with counted(flux, [*flux.double_blocks, *flux.single_blocks]) as work:
         drawn = comfy.sample.sample(model, noise, *settings, disable_pbar=True, seed=prompt)
     return drawn, work.executions()
@@ -121,14 +124,19 @@ def psnr(latent: Tensor, full: Tensor) -> float | None:
     return 20 * math.log10(float(full.max() - full.min()) / error) if error else None
 
 
-def compare(model: ModelPatcher, prompts: list[int], num_steps: int, cfg: float) -> list[Row]:
-    """All methods on all prompts."""
-    full = {prompt: sample(model, prompt, num_steps, cfg) for prompt in prompts}
+def compare(
+    model: ModelPatcher, prompts: list[int], num_steps: int, cfg: float, sampler: str, names: list[str]
+) -> list[Row]:
+    """All methods of these names on all prompts."""
+    full = {prompt: sample(model, prompt, num_steps, cfg, sampler) for prompt in prompts}
     rows = []
     for method in methods(num_steps):
+        if method.name not in names:
+            continue
         row = Row(method.name, method.setting)
         for prompt, (reference, executions) in full.items():
-            latent, ours = sample(method.patch(model), prompt, method.num_steps or num_steps, cfg)
+            steps = method.num_steps or num_steps
+            latent, ours = sample(method.patch(model), prompt, steps, cfg, sampler)
             row.block_fraction.append(ours / executions)
             row.psnr.append(psnr(latent, reference))
         rows.append(row)
@@ -144,15 +152,18 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=list(range(0, 16, 2)), help="by number")
     parser.add_argument("--steps", type=int, default=28, help="steps of the full run")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance scale")
+    parser.add_argument("--sampler", default="euler", help="of ComfyUI")
+    parser.add_argument("--methods", nargs="+", default=NAMES, choices=NAMES, help="what to compare")
     parser.add_argument("--json", type=Path, help="file for the numbers of each picture")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = comfy.sd.load_diffusion_model(str(WEIGHTS))
     print(f"{'method':14} {'setting':>10} {'blocks':>7} {'PSNR':>7} {'least':>7}   (dB, latents that differ)")
-    rows = compare(model, arguments.prompts, arguments.steps, arguments.cfg)
+    setting = (arguments.steps, arguments.cfg, arguments.sampler)
+    rows = compare(model, arguments.prompts, *setting, arguments.methods)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        about = {"prompts": arguments.prompts, "steps": arguments.steps, "cfg": arguments.cfg}
+        about = dict(zip(("steps", "cfg", "sampler"), setting, strict=True), prompts=arguments.prompts)
         arguments.json.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1))
 
 
