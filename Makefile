@@ -3,11 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-hosts test-nightly host-changes lint clean
+.PHONY: demo bench test test-hosts test-nightly host-changes lint clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo-installed
 	@$(BIN)/python -m demo
+
+# AdaCorrection against fewer steps, plain caches and other projects' caches: about an hour on two cores.
+bench: $(VENV)/.bench-installed
+	@$(BIN)/python -m bench
 
 test: $(VENV)/.dev-installed
 	@$(BIN)/python tests/run.py

@@ -1,0 +1,65 @@
+"""The bench command end to end on one picture, and its arithmetic by hand."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as command
+from bench import methods, results
+from bench.results import Row, Sample
+
+
+def row(fraction: float, psnr: float, method: str = "ours") -> Row:
+    return Row("demo", method, "", fraction, psnr, 0.0, psnr, 1.0, 2.0, None, 1)
+
+
+def test_fidelity_is_read_between_the_settings_that_none_beats():
+    rows = [row(0.3, 40.0), row(0.5, 60.0), row(0.4, 35.0)]
+    assert results.fidelity_at(rows, 0.4) == pytest.approx(50.0)
+    assert math.isnan(results.fidelity_at(rows, 0.6))
+
+
+def test_rank_correlation_by_hand():
+    assert results.rank_correlation([(1, 10), (2, 20), (3, 30)]) == 1.0
+    assert results.rank_correlation([(1, 30), (2, 20), (3, 10)]) == -1.0
+    assert math.isnan(results.rank_correlation([(1, 1)]))
+
+
+def test_rows_are_means_and_medians():
+    samples = [
+        Sample(40.0, 41.0, 0.9, 0.5, 1.0, 2.0, 10, 0.1, 0.1),
+        Sample(60.0, 61.0, 1.0, 0.7, 1.0, 4.0, 20, 0.2, 0.1),
+    ]
+    made = results.make_row("demo", "ours", "2x", samples)
+    assert (made.latent_psnr, made.psnr, made.speedup, made.bytes_held) == (50.0, 51.0, 3.0, 20)
+    assert made.block_fraction == pytest.approx(0.6)
+
+
+def test_the_command(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "TOLERANCES", (0.004, 0.03))
+    monkeypatch.setattr(methods, "TARGETS", (2.0,))
+    monkeypatch.setattr(methods, "SHARES", (0.5,))
+    arguments = ["--prompts", "4", "--steps", "10", "--groups", "ours", "steps", "--out", str(tmp_path / "b")]
+
+    assert command.main(arguments) == 0
+
+    printed = capsys.readouterr().out
+    assert "| AdaCorrection | 0.004 |" in printed
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert (tmp_path / "b.png").stat().st_size > 10_000
+    found = {(r["method"], r["value"]): r for r in written["rows"]}
+    assert found["Fewer steps", "5"]["block_fraction"] == pytest.approx(0.5)
+    ours = found["AdaCorrection", "0.03"]
+    assert ours["block_fraction"] < found["AdaCorrection", "0.004"]["block_fraction"] <= 1
+    assert 20 < ours["latent_psnr"] < 100
+
+
+@pytest.mark.parametrize("kind", ["rules", "ablation"])
+def test_every_rule_can_run(kind):
+    model, setting = command.load(command.MODEL), command.Setting(8, 1.0)
+    for contender in command.contenders([kind], setting)[::5]:
+        drawn = contender.draw(model, 0, 0, setting)
+        assert 0 < drawn.block_fraction <= 1
+        assert drawn.latent.isfinite().all()
