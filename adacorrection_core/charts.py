@@ -37,7 +37,7 @@ def dot_mark(colour: Colour) -> Callable[[Canvas, Span, Span], None]:
 
 
 def error_chart(lanes: Lanes, theme: Theme) -> Chart | None:
-    """Drift of the probe, expected and measured error; None where none was looked at."""
+    """Drift as it was decided by, expected and measured error; None where none was looked at."""
     cells = [cell for lane in lanes.values() for cell in lane]
     measured = [(c.middle, c.record.measured_error) for c in cells if c.record.measured_error is not None]
     expected = curves(lanes, lambda record: record.expected_error)
@@ -46,7 +46,7 @@ def error_chart(lanes: Lanes, theme: Theme) -> Chart | None:
     if not values or max(values) <= 0:
         return None
     key = [
-        Entry(line_mark(theme.muted), "drift of the probe", 1.2),
+        Entry(line_mark(theme.muted), "drift", 1.2),
         Entry(line_mark(theme.weight_1), "error expected", 1.2),
         Entry(dot_mark(theme.computed), "measured"),
     ]

@@ -5,8 +5,8 @@ spread, S = delta_temp^2 + lambda * delta_spatial (that form is in paper.py). It
 threshold depends on width, precision and model. Here both signals are kept and made scale-free: the
 temporal one is the movement relative to the probe's own size, the spatial one weighs the tokens.
 
-Everything is read off one Gram matrix per branch, so a decision costs one small matrix product and
-one transfer of a dozen numbers.
+The probe is looked at only where the noise level leaves the decision in doubt (rules.py). A look costs
+two inner products a branch and one transfer of as many numbers.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Heights go by the number of blocks, so that the orange area is the work that was done. Computed steps are
 full columns; corrected ones are lower and shaded by their weight, held ones lower and hollow, so that neither
-colour vision nor print is needed to tell them apart. Needs Pillow.
+colour vision nor print is needed to tell them apart. Where a step was corrected after a look at the probe,
+the probe alone is orange. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def arrange(report: RunReport) -> Lanes:
 
 
 def probe_of(report: RunReport) -> int:
-    """Blocks that ran at every step; 0 where none did, or all."""
-    return min((record.blocks_run for record in report.reused), default=0)
+    """Blocks that ran at the steps corrected after a look at them; 0 where there was no such step."""
+    return max((record.blocks_run for record in report.reused), default=0)
 
 
 def rows_of(report: RunReport) -> list[Row]:
@@ -119,13 +120,14 @@ def label_places(rows: list[Row]) -> list[Row]:
 
 
 def draw_column(canvas: Canvas, record: StepRecord, rows: list[Row], x: Span, top: float) -> None:
-    """One evaluation of a branch: a full column, or the probe over what was done to the other blocks."""
+    """One evaluation of a branch: a full column, or the probe, if it ran, over what was done to the rest."""
     em = canvas.em
     if record.outcome is Outcome.COMPUTE:
         canvas.box(x, (top, top + (rows[-1].bottom if rows else LANE_HEIGHT) * em), canvas.theme.computed)
         return
     for row in rows:
-        draw_cell(canvas, record, row.is_probe, x, (top + row.top * em, top + row.bottom * em))
+        has_run = row.is_probe and record.blocks_run > 0
+        draw_cell(canvas, record, has_run, x, (top + row.top * em, top + row.bottom * em))
 
 
 def draw_cell(canvas: Canvas, record: StepRecord, is_computed: bool, x: Span, y: Span) -> None:
@@ -162,7 +164,7 @@ def lane_key(report: RunReport) -> list[Entry]:
     lengths = {Outcome.CORRECT: 4.0}
     shown = [outcome for outcome in texts if counts[outcome] or outcome is Outcome.COMPUTE]
     entries = [Entry(cell_mark(outcome), texts[outcome], lengths.get(outcome, 0.9)) for outcome in shown]
-    return [*entries, Entry(probe_mark, "probe, at every step")] if probe_of(report) else entries
+    return [*entries, Entry(probe_mark, "probe, where it was asked")] if probe_of(report) else entries
 
 
 def probe_mark(canvas: Canvas, x: Span, y: Span) -> None:

@@ -39,7 +39,7 @@ class Outlook:
 
     @property
     def most_saved(self) -> float:
-        """Share of the block executions that can be left out at most, 0 to 1."""
+        """Share of the block executions that can be left out at most, 0 to 1. A look at the probe costs."""
         steps = self.schedule.num_steps
         return self.most_corrected / steps if steps else 0.0
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """What was done at a step: all blocks, forecast blended in, or the cached velocity held."""
+    """What was done at a step: all blocks, the velocity forecast, or the cached one held."""
 
     COMPUTE = "computed"
     CORRECT = "corrected"
@@ -56,7 +56,7 @@ class StepRecord:
         risk: expected error accumulated over the stretch, held against the tolerance.
         tolerance: the bound then.
         weight: correction weight.
-        blocks_run: transformer blocks run for this branch.
+        blocks_run: transformer blocks run for this branch: all, the probe's, or none.
         blocks_total: blocks of the model.
         seconds: time from the call's decision to the next one's, shared among its branches.
     """
@@ -88,7 +88,7 @@ class RunReport:
         num_steps: steps of the sampler.
         records: one a step and branch, in order.
         seconds: measured time of the whole run.
-        bytes_held: most bytes that the anchors held at one time.
+        bytes_held: most bytes that the anchors and the corrector held at one time.
         bytes_expected: bytes that they were expected to hold before the run; 0 where nothing was known.
         is_offloaded: whether they were kept in RAM.
         resets: how often a branch started afresh because of NaN or infinity.

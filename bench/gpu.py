@@ -8,11 +8,12 @@ or third step is computed by a fixed rule, so that the block executions are the 
 for each model, as built and then with its blocks compiled:
 
     full, probe         seconds of a model call: all blocks, the probe block alone (stem and head included)
-    corrected, computed seconds of a corrected call, and of a computed one with hooks and anchors
-    overhead            corrected less probe, and computed less full, over full
+    corrected, probed   seconds of a corrected call where no block runs, and of one after a look at the probe
+    computed            seconds of a computed call with hooks and anchors
+    overhead            corrected, probed less probe, and computed less full, over full
     speed-up            seconds of a full run over those of a run with the rule; "of promised" divides it by
                         what the block executions promise
-    held                bytes of the anchors, and how much the allocator's peak rose
+    held                bytes of the cache, and how much the allocator's peak rose
     kernels, waits      kernels launched and waits for the device a call, mean over a run (GPU only)
 """
 
@@ -40,15 +41,16 @@ def printed(timing: Timing) -> str:
     unit = 1e3
     lines = [
         f"  {timing.build}: full {unit * timing.full:.2f} ms, probe {unit * timing.probe:.2f}, corrected "
-        f"{unit * timing.corrected:.2f}, computed {unit * timing.computed:.2f}",
-        f"    overhead: corrected {timing.overhead_corrected:+.2%}, computed {timing.overhead_computed:+.2%} "
-        "of a full call",
+        f"{unit * timing.corrected:.2f}, probed {unit * timing.probed:.2f}, "
+        f"computed {unit * timing.computed:.2f}",
+        f"    overhead: corrected {timing.overhead_corrected:+.2%}, probed {timing.overhead_probed:+.2%}, "
+        f"computed {timing.overhead_computed:+.2%} of a full call",
         *(
             f"    every {s.interval}. step computed: {s.block_fraction:.3f} of the blocks, speed-up "
             f"{s.speedup:.2f}x, {s.of_promised:.1%} of promised"
             for s in timing.savings
         ),
-        f"    held: {timing.bytes_held / 2**20:.1f} MB of anchors"
+        f"    held: {timing.bytes_held / 2**20:.1f} MB by the cache"
         + ("" if timing.peak_rise is None else f", peak {timing.peak_rise / 2**20:+.1f} MB"),
         *(
             f"    {name}: {counts.kernels:.0f} kernels and {counts.waits:.2f} waits a call"

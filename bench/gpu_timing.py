@@ -28,13 +28,16 @@ WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 
 @dataclass
 class EveryNth:
-    """Decision rule: compute every n-th step."""
+    """Decision rule: compute every n-th step, after a look at the probe or without."""
 
     interval: int
+    is_probing: bool = False
     tolerance: float = 0.0
     risk: float = 0.0
 
-    def should_compute(self, signals: Signals) -> bool:
+    def should_compute(self, signals: Signals) -> bool | None:
+        if self.is_probing and signals.should_probe_first:
+            return None
         return signals.lag >= self.interval
 
     def computed(self, step_index: int) -> None:
@@ -65,12 +68,26 @@ class Saving:
 
 @dataclass
 class Timing:
-    """Seconds of model calls of one kind of build, as built or compiled."""
+    """Seconds of model calls of one kind of build, as built or compiled.
+
+    Attributes:
+        build: which.
+        full: a call without the cache.
+        probe: one of the first block alone, stem and head included.
+        corrected: a corrected call where the noise level decided, so that no block runs.
+        probed: a corrected call after a look at the probe.
+        computed: a call in full that keeps an anchor.
+        savings: runs with some steps computed.
+        bytes_held: most bytes that the cache held.
+        peak_rise: by how many bytes the allocator's peak rose; None without a GPU.
+        launches: by kind of run; empty without a GPU.
+    """
 
     build: str
     full: float
     probe: float
     corrected: float
+    probed: float
     computed: float
     savings: list[Saving]
     bytes_held: int
@@ -79,8 +96,13 @@ class Timing:
 
     @property
     def overhead_corrected(self) -> float:
-        """What a corrected call costs beyond the probe, over a full call."""
-        return (self.corrected - self.probe) / self.full
+        """What a corrected call costs where no block runs, over a full call."""
+        return self.corrected / self.full
+
+    @property
+    def overhead_probed(self) -> float:
+        """What a corrected call costs beyond the probe that it looked at, over a full call."""
+        return (self.probed - self.probe) / self.full
 
     @property
     def overhead_computed(self) -> float:
@@ -151,15 +173,17 @@ class Bench:
         self.run(lambda: times.append(self.wait()))
         return [after - before for before, after in zip(times, times[1:], strict=False)]
 
-    def correcting_run(self, interval: int, run: Callable[[], list[float]]) -> tuple[list[float], RunReport]:
-        """A run with every n-th step computed."""
+    def correcting_run(
+        self, interval: int, run: Callable[[], list[float]], is_probing: bool = False
+    ) -> tuple[list[float], RunReport]:
+        """A run with every n-th step computed; `is_probing` looks at the probe wherever that can be."""
         with adacorrection(
             self.transformer,
             CONFIG,
             self.sigmas,
             branches=self.spec.branches,
             cfg=self.spec.cfg,
-            make_rule=lambda _: EveryNth(interval),
+            make_rule=lambda _: EveryNth(interval, is_probing),
         ) as state:
             seconds = run()
         return seconds, state.report
@@ -193,6 +217,7 @@ def measured(bench: Bench, build: str) -> Timing:
     bench.correcting_run(INTERVALS[0], bench.call_seconds)  # warm up: allocator, autotuning, compilation
     full: list[float] = []
     probe: list[float] = []
+    probed: list[float] = []
     kinds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(bench.repeats):
         full += bench.call_seconds()
@@ -201,10 +226,11 @@ def measured(bench: Bench, build: str) -> Timing:
         seconds, report = bench.correcting_run(INTERVALS[0], bench.call_seconds)
         for kind, values in kinds_of_call(seconds, report).items():
             kinds[kind] += values
+        probed += kinds_of_call(*bench.correcting_run(INTERVALS[0], bench.call_seconds, True))[False]
     has_gpu = bench.device.type == "cuda"
     return Timing(
         build,
-        *(statistics.median(seconds) for seconds in (full, probe, kinds[False], kinds[True])),
+        *(statistics.median(seconds) for seconds in (full, probe, kinds[False], probed, kinds[True])),
         savings=[saving(bench, interval) for interval in INTERVALS],
         bytes_held=report.bytes_held,
         peak_rise=peak_rise(bench) if has_gpu else None,

@@ -95,7 +95,8 @@ def step_costs(repeats: int) -> str:
         timing = measured(bench, "demo")
     return (
         f"a step in full {1e3 * timing.full:.1f} ms of CPU, its probe {1e3 * timing.probe:.1f}; "
-        f"corrected: probe {timing.overhead_corrected:+.1%} of a full step; "
+        f"corrected: {timing.overhead_corrected:.1%} of a full step, after a look at the probe the probe "
+        f"{timing.overhead_probed:+.1%}; "
         f"computed with hooks and anchors: {timing.overhead_computed:+.1%}"
     )
 

@@ -35,6 +35,7 @@ COLUMNS = (
     "measured_error",
     "risk",
     "tolerance",
+    "blocks_run",
     "seconds",
 )
 OUTCOMES = list(Outcome)
@@ -96,7 +97,7 @@ class LiveRun:
         node_id: the node whose model is sampled.
         report: the run's record, which grows.
         groups: name and number of the blocks, in the order in which they run.
-        probe_blocks: how many of them run at every step.
+        probe_blocks: how many of them run where the decision is in doubt.
         outlook: what the setting can do to this run.
     """
 

@@ -136,7 +136,7 @@ class Session:
 
     @property
     def probe_blocks(self) -> int:
-        """Blocks that run at every step; none of a whole model."""
+        """Blocks that run where the decision is in doubt; none of a whole model."""
         return min(self.config.probe_blocks, self.num_blocks - 1)
 
     def follow(self, run: RunState) -> None:

@@ -13,14 +13,16 @@ from test_page import NODE, expect_summary, summary
 from comfy_host import PACK_ROOT
 
 COLUMNS = ["step_index", "evaluation", "branch", "outcome", "reason", "weight", "drift"]
-COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "seconds"]
+COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "blocks_run", "seconds"]
 OUTCOMES = [0, 0, 1, 1, 2, 0]
+BLOCKS_RUN = [57, 57, 0, 1, 0, 57]  # the probe is asked at one of the corrected steps
 
 
 def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
     """What the server would send for the node after some steps."""
     records = [
-        [i, i, branch, OUTCOMES[i % 6], None, 0.5, 0.01 * i, 0.04 * i, None, 0.001 * (i % 6), 0.01, 0.1]
+        [i, i, branch, OUTCOMES[i % 6], None, 0.5, 0.01 * i, 0.04 * i, None, 0.001 * (i % 6), 0.01]
+        + [BLOCKS_RUN[i % 6], 0.1]
         for i in range(steps)
         for branch in ("uncond", "cond")
     ]
@@ -31,7 +33,7 @@ def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
         "message": steps,
         "found": "Toy: 19 double + 38 single blocks, probe 1",
         "setting": "balanced",
-        "outlook": "Steps 4 to 27 of 28 can be corrected.",
+        "outlook": "Steps 3 to 27 of 28 can be corrected.",
         "groups": [["double", 19], ["single", 38]],
         "probe_blocks": 1,
         "num_steps": 28,
@@ -150,7 +152,7 @@ def test_pointing_at_a_step_tells_its_numbers(live: ComfyPage) -> None:
     expect(live.live()).to_contain_text("Step 9, cond, corrected \u00b7 weight 0.5 \u00b7 drift 0.08")
     expect(live.live()).to_contain_text("risk 0.002 of 0.01 \u00b7 100 ms")
     live.page.mouse.move(5, 600)
-    expect(live.live()).to_contain_text("Toy: 19 double + 38 single blocks, probe 1, cache 1.5 GB. Steps 4")
+    expect(live.live()).to_contain_text("Toy: 19 double + 38 single blocks, probe 1, cache 1.5 GB. Steps 3")
 
 
 def test_keys_move_from_step_to_step(live: ComfyPage) -> None:

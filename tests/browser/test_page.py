@@ -60,7 +60,7 @@ def test_heat_map_fills_while_sampling(comfy: ComfyPage, demo: dict[str, Any]) -
     expect_summary(comfy, DONE)
 
     expect(comfy.live()).to_contain_text(
-        "Flux: 4 double + 8 single blocks, probe 1, cache 1.1 MB. Steps 4 to 27 of 28"
+        "Flux: 4 double + 8 single blocks, probe 1, cache 0.5 MB. Steps 3 to 27 of 28"
     )
     for colour in ("computed", "corrected"):
         assert pixels_of(comfy, colour) > 500
@@ -97,7 +97,7 @@ def test_setting_that_saves_little_is_told(comfy: ComfyPage, demo: dict[str, Any
     comfy.set_value(SAMPLER, "steps", 8)
     comfy.run()
 
-    better = re.compile(r"up to 11% of the blocks saved\. Better: lower warmup_steps from 6 to 2")
+    better = re.compile(r"up to 12% of the blocks saved\. Better: lower warmup_steps from 6 to 2")
     expect(comfy.live()).to_contain_text(better)
     expect(comfy.page.get_by_text(better).last).to_be_visible()  # the text that needs no script
 

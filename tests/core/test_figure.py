@@ -132,6 +132,21 @@ def test_model_whose_blocks_are_not_known_has_no_probe() -> None:
     assert [entry.text for entry in lane_key(report)][1:] == ["corrected 1, weight 0 to 1"]
 
 
+def test_probe_that_was_not_asked_is_not_orange() -> None:
+    """The probe's row is there because one step looked at it; at the other one no block ran."""
+
+    def orange(*blocks_run: int) -> int:
+        records = [
+            a_record(i, outcome=Outcome.CORRECT, blocks_run=n, weight=1.0) for i, n in enumerate(blocks_run)
+        ]
+        picture = draw_timeline(a_report(records, 2, groups=(("blocks", 12),)), 512)
+        return int(((picture[120:] * 255).round() == torch.tensor(DARK.computed)).all(dim=-1).sum())
+
+    in_key = orange(0, 0)
+    assert orange(6, 6) - in_key == pytest.approx(2 * (orange(6, 0) - in_key), rel=0.2)
+    assert orange(6, 0) > in_key
+
+
 def test_orange_area_is_the_work_done() -> None:
     """Corrected steps are orange in the share of their blocks that ran."""
 

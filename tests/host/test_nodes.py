@@ -170,7 +170,7 @@ def test_custom_takes_every_value() -> None:
     ("preset", "shared", "words"),
     [
         ({**custom(), "tolerance": 1.5}, {}, "from 0 to 1"),
-        ({**custom(), "probe_blocks": 0}, {}, "from 1 to 8"),
+        ({**custom(), "probe_blocks": 9}, {}, "from 0 to 8"),
         ({**custom(), "mode": "magic"}, {}, "accelerated, paper"),
         (chosen(TARGET, target_speedup=9.0), {}, "from 1 to 4"),
         (chosen("Balanced"), {"start_percent": 0.9, "end_percent": 0.1}, "start must lie before the end"),

@@ -70,8 +70,10 @@ function drawCell(context, cell, rows, scale, colours) {
     context.fillRect(x, rows[0].top, width - gap, bottom - rows[0].top);
     return;
   }
-  for (const row of rows.filter((row) => row.isProbe)) context.fillRect(...box(row));
-  const others = rows.filter((row) => !row.isProbe);
+  // The probe runs where the noise level alone left the decision in doubt, else no block does.
+  const hasRun = (row) => row.isProbe && cell.blocks_run > 0;
+  for (const row of rows.filter(hasRun)) context.fillRect(...box(row));
+  const others = rows.filter((row) => !hasRun(row));
   if (cell.outcome === CORRECTED) {
     context.fillStyle = colours.corrected;
     context.globalAlpha = FAINTEST + (1 - FAINTEST) * Math.min(cell.weight ?? 0, 1);
