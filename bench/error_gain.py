@@ -4,7 +4,9 @@
 
 For each step one run in which that step alone is corrected and all others are computed. The error of the
 step is how far the latent is off right after it; the gain is the error of the final latent over that.
-Printed next to it: the relative error of the step's velocity, and what the controller expected.
+Printed next to it: the relative error of the step's velocity, and what the controller expected. The debt
+of the corrected step is left unsettled, so that the error lives on; `--settle` shows what is left of it
+otherwise.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class StepError:
 
 @torch.inference_mode()
 def trajectory(
-    model: DemoModel, prompt: int, sigmas: list[float], cfg: float, skipped: int | None
+    model: DemoModel, prompt: int, sigmas: list[float], cfg: float, skipped: int | None, settle: bool = False
 ) -> tuple[list[Tensor], float]:
     """Latents before and after each step, and the error expected at the step that was corrected."""
     velocity, latents = guided_velocity(model, prompt, cfg), [new_noise([prompt])]
@@ -76,18 +78,20 @@ def trajectory(
     with adacorrection(
         model.transformer, CONFIG, sigmas, branches=branches, cfg=cfg, make_rule=lambda _: AllButOne(skipped)
     ) as run:
+        if not settle:
+            run.corrector.stop()
         walk()
     return latents, run.report.reused[0].expected_error or 0.0
 
 
 def measure(
-    model: DemoModel, prompt: int, sigmas: list[float], cfg: float, steps: list[int]
+    model: DemoModel, prompt: int, sigmas: list[float], cfg: float, steps: list[int], settle: bool
 ) -> list[StepError]:
     """The errors of single corrected steps."""
     full, _ = trajectory(model, prompt, sigmas, cfg, None)
     errors = []
     for step in steps:
-        ours, expected = trajectory(model, prompt, sigmas, cfg, step)
+        ours, expected = trajectory(model, prompt, sigmas, cfg, step, settle)
         local = float((ours[step + 1] - full[step + 1]).norm())
         length = float((full[step + 1] - full[step]).norm())
         errors.append(StepError(local / length, expected, float((ours[-1] - full[-1]).norm()) / local))
@@ -102,11 +106,13 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, nargs="+", default=[0, 3, 5, 9], help="prompts, by number")
     parser.add_argument("--steps", type=int, default=28, help="steps of the sampler")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance scale")
+    parser.add_argument("--settle", action="store_true", help="settle the debt at the next full pass")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model, sigmas = load_model(MODEL), simple_sigmas(arguments.steps)
     steps = list(range(CONFIG.warmup_steps, arguments.steps - 1, 2))
-    runs = [measure(model, prompt, sigmas, arguments.cfg, steps) for prompt in arguments.prompts]
+    cfg, settle = arguments.cfg, arguments.settle
+    runs = [measure(model, prompt, sigmas, cfg, steps, settle) for prompt in arguments.prompts]
     print(f"{'step':>4} {'sigma':>6} {'error':>7} {'expected':>9} {'gain':>6} {'mean':>6} {'model':>6}")
     for i, step in enumerate(steps):
         errors = [run[i] for run in runs]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from comfy_page import WAIT, ComfyPage
 from playwright.sync_api import expect
-from test_page import NODE, expect_summary, summary
+from test_page import NODE, expect_summary, pixels_of, summary
 
 from comfy_host import PACK_ROOT
 
@@ -68,6 +68,18 @@ def live(comfy: ComfyPage) -> ComfyPage:
     comfy.page.evaluate("() => { Object.assign(window.app.canvas.ds, {scale: 1, offset: [300, 200]}); }")
     expect(comfy.live()).to_be_visible(timeout=WAIT)
     return comfy
+
+
+def test_probe_is_orange_where_it_ran(live: ComfyPage) -> None:
+    """Most corrected steps run no block; at those that asked the probe its row is that of a computed one."""
+    ran = COLUMNS.index("blocks_run")
+    orange = []
+    for number, blocks_run in enumerate((0, 1)):
+        late = message(live, 28, run=number + 1)
+        records = [[*r[:3], 1, *r[4:ran], blocks_run, *r[ran + 1 :]] for r in late["records"]]
+        send(live, {**late, "records": records})
+        orange.append(pixels_of(live, "computed"))
+    assert orange[0] == 0 and orange[1] > 500
 
 
 def test_messages_that_are_late_or_doubled_change_nothing(live: ComfyPage) -> None:
