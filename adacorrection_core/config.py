@@ -136,9 +136,10 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
 
 
-# What they bring on the demo model at 28 Euler steps, cfg 3: bench/RESULTS.md, "Presets".
+# By target: at equal work a budget laid out over the run keeps nearer than a tolerance held throughout
+# (bench/RESULTS.md, "At equal block executions").
 PRESETS: dict[str, CorrectionConfig] = {
-    "quality": CorrectionConfig(tolerance=0.002, preset="quality"),
-    "balanced": CorrectionConfig(tolerance=0.007, preset="balanced"),
-    "fast": CorrectionConfig(tolerance=0.03, preset="fast"),
+    "quality": CorrectionConfig(target_speedup=1.5, preset="quality"),
+    "balanced": CorrectionConfig(target_speedup=2.0, preset="balanced"),
+    "fast": CorrectionConfig(target_speedup=3.0, preset="fast"),
 }
