@@ -8,17 +8,17 @@ import pytest
 from adacorrection_core import BOUNDS, PRESETS, ConfigError, CorrectionConfig
 
 
-def test_presets_rise_in_tolerance():
+def test_presets_rise_in_speed():
     quality, balanced, fast = (
         CorrectionConfig.from_preset(name) for name in ("quality", "Balanced", " fast ")
     )
-    assert 0 < quality.tolerance < balanced.tolerance < fast.tolerance
+    assert 1 < quality.target_speedup < balanced.target_speedup < fast.target_speedup
 
 
 def test_preset_takes_changes():
     config = CorrectionConfig.from_preset("fast", warmup_steps=5)
     assert config.warmup_steps == 5
-    assert config.tolerance == PRESETS["fast"].tolerance
+    assert config.target_speedup == PRESETS["fast"].target_speedup
 
 
 def test_unknown_preset_names_the_choices():

@@ -153,7 +153,7 @@ def test_shared_inputs_change_a_preset() -> None:
     config = make_config(chosen("Fast"), {**SHARED, "start_percent": 0.2, "cache_placement": "offload"})
 
     assert (config.start_percent, config.cache_placement) == (0.2, "offload")
-    assert config.tolerance == PRESETS["fast"].tolerance
+    assert config.target_speedup == PRESETS["fast"].target_speedup
 
 
 def test_target_sets_the_speed() -> None:
