@@ -34,10 +34,8 @@ def test_no_run_corrects_more_than_was_said():
 
 def test_usual_run():
     line = outlook(CorrectionConfig.from_preset("balanced"), 28).describe()
-    assert (
-        line
-        == "Steps 3 to 27 of 28 can be corrected, at most 24: up to 86% of the blocks saved. About 14 are computed for 2x."
-    )
+    assert line.startswith("Steps 3 to 27 of 28 can be corrected, at most 24: up to 86% of the blocks saved.")
+    assert line.endswith("About 14 are computed for 2x.")
 
 
 def test_target_says_how_many_are_computed():

@@ -50,7 +50,7 @@ def test_fast_preset(family: str) -> None:
 
     assert report.blocks_run == executed.total()
     assert report.hit_rate > 0
-    assert relative_error(latent, full) < CLOSE / 2
+    assert relative_error(latent, full) < CLOSE
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
