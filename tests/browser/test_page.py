@@ -131,10 +131,9 @@ def test_two_nodes_show_their_own_runs(comfy: ComfyPage, demo: dict[str, Any]) -
     comfy.load(with_second_sampler(demo))
     comfy.command("Comfy.Canvas.FitView")
     comfy.run()
-    for steps in (28, 12):
-        expect(
-            comfy.page.get_by_label(re.compile(rf"^{steps} steps done\. \d+ computed, [1-9]"))
-        ).to_have_count(1)
+    for steps in (28, 12):  # in the short one the forecast may never be trusted, and all is held
+        reused = rf"^{steps} steps done\. \d+ computed, (?!0 corrected, 0 held)"
+        expect(comfy.page.get_by_label(re.compile(reused))).to_have_count(1)
 
 
 def with_second_sampler(workflow: dict[str, Any]) -> dict[str, Any]:
