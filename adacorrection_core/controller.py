@@ -64,6 +64,7 @@ class ModelCall:
 
     def open(self, sigma: float) -> None:
         """Take the call's place in the run, once its noise level is known."""
+        sigma = self.run.schedule.exact(sigma)
         self.evaluation = self.run.enter_evaluation(sigma, [branch.key for branch in self.branches])
         self.time = self.run.schedule.time(sigma)
         place = (self.evaluation.step_index, self.evaluation.index, sigma)
@@ -209,7 +210,11 @@ class ModelCall:
 
     def decide_by_probe(self) -> bool:
         """Whether to compute, now that the probe has been looked at."""
-        _, values = self.run.read(self.evaluation.sigma, self.look())
+        look = self.look()
+        if look is None:  # a probe of another shape: nothing to compare with
+            self.settle(Reason.RISK)
+            return True
+        _, values = self.run.read(self.evaluation.sigma, look)
         if not all(map(math.isfinite, values)):
             self.forget()
             self.settle(Reason.NOT_FINITE)

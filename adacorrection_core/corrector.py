@@ -144,12 +144,17 @@ class Corrector:
         share: Tensor = off / torch.linalg.vector_norm(step, dtype=torch.float32)
         return share.square().reshape(1)
 
-    def stop(self) -> None:
-        """Correct nothing from now on: the sampler moves in another way."""
-        self.is_active = False
-        self.shift = self.forecast = self.last = None
+    def begin_anew(self) -> None:
+        """Forget the past but keep what is settled: the velocity has jumped, with the conditionings."""
+        self.forecast = self.last = None
         self.knots.clear()
         self.weights = []
+
+    def stop(self) -> None:
+        """Correct nothing from now on: the sampler moves in another way."""
+        self.begin_anew()
+        self.is_active = False
+        self.shift = None
 
     @property
     def bytes_held(self) -> int:

@@ -96,6 +96,10 @@ class Schedule:
         reached = [i for i, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - 1e-6)]
         return reached[-1] if reached else 0
 
+    def exact(self, sigma: float) -> float:
+        """The sampler's own level where it comes back in half precision, which is coarse beside its steps."""
+        return self.sigmas[self.step_index(sigma)] if self.is_rounded and self.num_steps else sigma
+
     def has(self, sigma: float) -> bool:
         """Whether a noise level is one of the sampler's, and not one between them."""
         level = self.sigmas[self.step_index(sigma)] if self.num_steps else sigma
@@ -127,7 +131,8 @@ class Schedule:
             step_index: the step.
             growth: expected error per step of lag there.
         """
-        scale = growth / self.growth_at(step_index)
+        # A step of no length, or one that rises, has no growth of its own.
+        scale = growth / max(self.growth_at(step_index), 1e-6)
         steps = self.eligible_from(step_index)
         return [self.step_weight(i) * scale * self.growth_at(i) for i in steps]
 

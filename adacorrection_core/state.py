@@ -152,6 +152,7 @@ class RunState:
     posterior: WeightPosterior = field(default_factory=WeightPosterior)
     lag: int = 1
     settled: int = -1
+    settled_branches: set[Hashable] = field(default_factory=set)
     marked: list[StepRecord] = field(default_factory=list)
     marked_at: float = 0.0
     unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
@@ -284,14 +285,17 @@ class RunState:
             (B, ...) by how much the shift has grown; None where nothing was owed.
         """
         evaluation, corrector = self.evaluation, self.corrector
-        if evaluation is None or evaluation.index == self.settled or not self.schedule.has(evaluation.sigma):
+        if evaluation is None or evaluation.index == self.settled or self.has_given_up:
             corrector.stop()
-        if evaluation is None:
+            corrector.stood = None
             return None
-        is_same_level = corrector.stood is not None and corrector.stood[0] == evaluation.sigma
-        if is_same_level or latent.shape != velocity.shape:
+        sigma = evaluation.sigma
+        has_not_fallen = corrector.stood is not None and corrector.stood[0] <= sigma
+        if has_not_fallen or not self.schedule.has(sigma) or latent.shape != velocity.shape:
             corrector.stop()
-        self.settled, sigma = evaluation.index, evaluation.sigma
+        if evaluation.seen != self.settled_branches:
+            corrector.begin_anew()
+        self.settled, self.settled_branches = evaluation.index, evaluation.seen
         owed = None
         if evaluation.is_computed:
             owed = corrector.computed(sigma, self.schedule.time(sigma), velocity)
@@ -307,7 +311,7 @@ class RunState:
     def check_sampler(self, off: list[float]) -> None:
         """A sampler that does not go straight adds noise of its own: nothing can be settled."""
         if not off[0] <= FOLLOWS**2:
-            self.is_stochastic = off[0] > FOLLOWS**2  # and not NaN
+            self.is_stochastic |= off[0] > FOLLOWS**2  # and not NaN
             self.corrector.stop()
 
     def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:

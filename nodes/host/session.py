@@ -69,6 +69,7 @@ def apply_correction(
     wrappers = (
         (WrappersMP.OUTER_SAMPLE, session.outer_sample),
         (WrappersMP.PREPARE_SAMPLING, session.prepare_sampling),
+        (WrappersMP.SAMPLER_SAMPLE, session.sampler_sample),
         (WrappersMP.PREDICT_NOISE, session.predict_noise),
         (WrappersMP.APPLY_MODEL, session.apply_model),
     )
@@ -232,6 +233,20 @@ class Session:
         reading = DenoisedReading(args[0], per_row(args[1], args[0]))
         num_latent = find_family(diffusion_model).num_latent(diffusion_model, args[0].shape)
         return watched.call(sigma, branches, reading, lambda: executor(*args, **kwargs), num_latent)
+
+    def sampler_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """SAMPLER_SAMPLE wrapper: a run that ends above noise level 0 hands on what is settled as well.
+
+        The host's arguments are the guider, the sigmas and extra_args first.
+        """
+        latent: Tensor = executor(*args, **kwargs)
+        guider, sigmas, extra = args[:3]
+        handle: RunHandle | None = extra["model_options"].get("transformer_options", {}).get(KEY)
+        shift = None if handle is None else handle.run.corrector.shift
+        if shift is None or shift.shape != latent.shape or not sigmas[-1] > 0:
+            return latent
+        unscaled, moved = guider.inner_model.model_sampling.inverse_noise_scaling, sigmas[-1] * shift
+        return latent + (unscaled(sigmas[-1], moved) - unscaled(sigmas[-1], moved * 0)).to(latent.dtype)
 
     def predict_noise(
         self, executor: Any, latent: Tensor, sigma: Tensor, *args: Any, **kwargs: Any

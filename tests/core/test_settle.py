@@ -1,0 +1,74 @@
+"""What a run settles after each evaluation, and when it must not."""
+
+import pytest
+import torch
+from toy import ToyModel, call, new_run, smooth_input, watch
+
+from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.risk import Schedule
+
+LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
+
+
+class Euler:
+    """Euler's method on the toy, as a seam runs it."""
+
+    def __init__(self) -> None:
+        self.model, self.run = ToyModel(), new_run(LOOSE)
+        self.watched = watch(self.model, self.run)
+        self.latent, self.sigma, self.velocity = smooth_input(1.0), 1.0, None
+
+    def evaluate(self, sigma, branches=("cond",)):
+        """One evaluation; returns what was owed."""
+        if self.velocity is not None:
+            self.latent = self.latent + (sigma - self.sigma) * self.velocity
+        given = self.run.corrector.shifted(self.latent, sigma)
+        velocity = call(self.model, self.watched, sigma, given, branches)
+        owed = self.run.settle(self.latent, velocity)
+        shift = self.run.corrector.shift
+        self.sigma, self.velocity = sigma, velocity if shift is None else velocity - shift
+        return owed
+
+
+def test_something_is_owed_at_the_full_pass_after_corrected_steps_and_only_there():
+    euler = Euler()
+    owed = [euler.evaluate(sigma) is not None for sigma in euler.run.schedule.sigmas[:-1]]
+    letters = "".join("C" if record.blocks_run else "." for record in euler.run.report.records)
+    assert letters == "CC..C..C.C"
+    assert owed == [i > 0 and letters[i] == "C" and letters[i - 1] == "." for i in range(10)]
+
+
+def test_conditionings_that_change_begin_anew():
+    euler = Euler()
+    for sigma in (1.0, 0.9, 0.8):
+        euler.evaluate(sigma)
+    assert euler.run.corrector.last is not None
+    assert euler.evaluate(0.7, ("late",)) is None
+    assert len(euler.run.corrector.knots) == 1
+
+
+@pytest.mark.parametrize("back", [0.9, 0.8])
+def test_a_noise_level_that_comes_back_stops_it(back):
+    euler = Euler()
+    for sigma in (1.0, 0.9, 0.8, back):
+        euler.evaluate(sigma)
+    assert not euler.run.corrector.is_active
+    assert euler.evaluate(0.6) is None
+
+
+def test_without_a_call_nothing_is_settled():
+    euler = Euler()
+    euler.evaluate(1.0)
+    assert euler.run.settle(torch.zeros(1, 6, 8), torch.zeros(1, 6, 8)) is None
+    assert not euler.run.corrector.is_active
+
+
+def test_a_step_without_length_lays_out_a_budget_all_the_same():
+    schedule = Schedule((1.0, 0.9, 0.9, 0.8, 0.0), is_rounded=True)
+    assert all(rate >= 0 for rate in schedule.growth_rates(1, 0.1))
+
+
+def test_half_precision_means_the_samplers_own_level():
+    schedule = Schedule((1.0, 0.95, 0.9, 0.0), is_rounded=True)
+    assert schedule.exact(0.9531) == 0.95
+    assert Schedule((1.0, 0.95, 0.0)).exact(0.9531) == 0.9531
