@@ -184,8 +184,9 @@ def state_dict(name: str, seed: int = 0) -> dict[str, Tensor]:
     arguments = {key: value for key, value in family.arguments.items() if _takes(cls, key)}
     module = cls(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **arguments)
     generator = Generator().manual_seed(seed)
-    # SD3's pos_embed is a buffer too, but an empty one until a checkpoint fills it.
-    buffers = {key for key, _ in module.named_buffers() if not key.endswith("pos_embed")}
+    # SD3's pos_embed and MiniMax's frequencies are buffers too, but empty ones until a checkpoint fills them.
+    unfilled = ("pos_embed", "rope.inv_freq")
+    buffers = {key for key, _ in module.named_buffers() if not key.endswith(unfilled)}
     return {
         key: tensor.clone() if key in buffers or not tensor.numel() else _random(key, tensor, generator)
         for key, tensor in module.state_dict().items()
