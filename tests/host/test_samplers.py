@@ -29,6 +29,7 @@ STOCHASTIC = ("er_sde", "seeds_2", "sa_solver_pece", "dpmpp_3m_sde", "euler_ance
 # Much of the picture is made of the sampler's own noise.
 NOISY = {
     "lcm",
+    "seeds_2",
     "dpmpp_sde",
     "dpmpp_3m_sde",
     "dpmpp_2s_ancestral",
