@@ -3,7 +3,7 @@
     python tests/host_changes.py OLD NEW     two folders, or folder@ref for a state of a git clone
     python tests/host_changes.py             of the hosts that can be found, the two newest
 
-For each entry of nodes/host/families.py: is its class still there, are its lists of blocks, do the blocks
+For each entry of nodes/host/families*.py: is its class still there, are its lists of blocks, do the blocks
 take the image and text tokens where the entry says, return what they did, and are they called as before?
 Exit status: 0 nothing of it changed, 1 something did, 2 an entry does not hold any more.
 """

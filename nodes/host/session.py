@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...adacorrection_core.blocks import WatchedModel
 from ...adacorrection_core.config import ConfigError, CorrectionConfig
 from ...adacorrection_core.controller import ModelCall
 from ...adacorrection_core.outlook import Outlook
@@ -25,9 +23,10 @@ from ...adacorrection_core.readings import DenoisedReading
 from ...adacorrection_core.risk import Schedule
 from ...adacorrection_core.state import Branch, RunState
 from ...adacorrection_core.stats import Reason, RunReport
-from .branches import branches_of, role_name
+from .branches import branches_of
 from .events import LiveRun, describe_model, show_text
-from .family import Family, Shape, kind_of
+from .family import Family, kind_of
+from .handle import KEY, RunHandle, handle_in
 from .memory import called_conds, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
@@ -35,7 +34,6 @@ from .recognise import family_of, find_family, unwrapped
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
-KEY = "adacorrection"
 logger = logging.getLogger(__name__)
 
 
@@ -192,8 +190,7 @@ class Session:
         self, executor: Any, model: ModelPatcher, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """PREPARE_SAMPLING wrapper: say what the cache will take, before the host makes room for the run."""
-        options = kwargs.get("model_options") or {}
-        handle: RunHandle | None = options.get("transformer_options", {}).get(KEY)
+        handle = handle_in(kwargs.get("model_options") or {})
         family = find_family(unwrapped(model.model.diffusion_model))
         is_idle = handle is None or handle.is_yielding or self.config.is_off
         if is_idle or family is None or self.config.mode == "paper":
@@ -241,7 +238,7 @@ class Session:
         """
         latent: Tensor = executor(*args, **kwargs)
         guider, sigmas, extra = args[:3]
-        handle: RunHandle | None = extra["model_options"].get("transformer_options", {}).get(KEY)
+        handle = handle_in(extra["model_options"])
         shift = None if handle is None else handle.run.corrector.shift
         if shift is None or shift.shape != latent.shape or not sigmas[-1] > 0:
             return latent
@@ -253,7 +250,7 @@ class Session:
     ) -> Tensor:
         """PREDICT_NOISE wrapper: one evaluation by the sampler, all conditionings and their guidance."""
         model_options = kwargs["model_options"] if "model_options" in kwargs else args[0]
-        handle: RunHandle | None = model_options.get("transformer_options", {}).get(KEY)
+        handle = handle_in(model_options)
         if handle is None or handle.is_yielding or self.config.is_off or self.config.mode == "paper":
             return executor(latent, sigma, *args, **kwargs)
         run, level = handle.run, per_row(sigma, latent)
@@ -271,64 +268,6 @@ class Session:
             return executor(*args, **kwargs)
         finally:
             call.close(self.num_blocks, self.num_blocks, reason)
-
-
-class RunHandle:
-    """What a run's calls find in transformer_options. Older hosts copy those deeply: this stays one object.
-
-    Args:
-        run: state of the run.
-        latent_shapes: (B, C, ...) of each latent.
-        is_yielding: whether every call is left to another cache.
-    """
-
-    def __init__(self, run: RunState, latent_shapes: Sequence[Shape] = (), is_yielding: bool = False) -> None:
-        self.run = run
-        self.latent_shapes = latent_shapes
-        self.is_yielding = is_yielding
-        self.models: dict[int, WatchedModel | Reason] = {}
-        self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
-
-    def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
-        return self
-
-    def note_plain(self, options: dict[str, Any]) -> None:
-        """Take note of a call while the cache is switched off; its record is made when the run ends."""
-        roles = options.get("cond_or_uncond") or [0]
-        self.plain.append((options["sigmas"], options.get("uuids") or [None] * len(roles), roles))
-
-    def count_plain(self, num_blocks: int) -> None:
-        """Record the calls that were noted."""
-        for sigmas, uuids, roles in self.plain:
-            branches = [
-                Branch((uuid, role), role_name(role)) for uuid, role in zip(uuids, roles, strict=True)
-            ]
-            ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
-
-    def watched(
-        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
-    ) -> WatchedModel | Reason:
-        """A model under the run's care, or why it is left alone. A run may use several: one a device, say."""
-        key = id(diffusion_model)
-        if key not in self.models:
-            self.models[key] = self.watch(diffusion_model, num_blocks, options)
-        return self.models[key]
-
-    def watch(
-        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
-    ) -> WatchedModel | Reason:
-        """Look after a model of a known family that still has the blocks it had when it was patched."""
-        family: Family | None = find_family(diffusion_model)
-        if family is None:
-            return Reason.UNKNOWN_MODEL
-        if family.own_state in options:
-            return Reason.OWN_STATE
-        if not family.has_blocks:
-            return WatchedModel([], self.run) if num_blocks == 1 else Reason.UNKNOWN_MODEL
-        layers = family.layers(diffusion_model)
-        if len(layers) != num_blocks or len(layers) < 2:
-            return Reason.BLOCKS_CHANGED
-        return WatchedModel(layers, self.run)
 
 
 def make_schedule(sigmas: Tensor, model_sampling: Any, config: CorrectionConfig) -> Schedule:

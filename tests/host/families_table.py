@@ -16,7 +16,7 @@ HEAD = """\
 # Model families
 
 What AdaCorrection knows of each family that ComfyUI runs. `tests/host/families_table.py` writes this file
-from `nodes/host/families.py`, and a test compares the two.
+from `nodes/host/families*.py`, and a test compares the two.
 
 - *Probe*: the first block of the first list (`probe_blocks` of them), run where the noise level alone leaves
   the decision in doubt. At the level *whole model* there is none, and the noise level decides. A transformer

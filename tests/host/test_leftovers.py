@@ -15,7 +15,8 @@ from adacorrection.adacorrection_core.blocks import BlockHooks, Walk, WatchedMod
 from adacorrection.adacorrection_core.controller import ModelCall
 from adacorrection.adacorrection_core.state import BranchState, Evaluation, RunState
 from adacorrection.nodes.host import session
-from adacorrection.nodes.host.session import KEY, RunHandle, apply_correction, report_of
+from adacorrection.nodes.host.handle import KEY, RunHandle
+from adacorrection.nodes.host.session import apply_correction, report_of
 
 STEPS = 6
 STATE = {Anchor, BlockHooks, BranchState, Evaluation, WatchedModel, ModelCall, RunHandle, RunState, Walk}

@@ -94,7 +94,7 @@ def test_calls_that_fill_caches_of_the_model_are_left_alone() -> None:
     patched.model_options["transformer_options"][causal.own_state] = {}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adacorrection.nodes.host.session.find_family", lambda _: causal)
+        patch.setattr("adacorrection.nodes.host.handle.find_family", lambda _: causal)
         _, report = sampled(patched, "wan21_t2v", steps=6)
 
     assert {record.reason for record in report.records} == {Reason.OWN_STATE}

@@ -1,0 +1,82 @@
+"""What the calls of a run find in transformer_options: its state, and the models it looks after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...adacorrection_core.blocks import WatchedModel
+from ...adacorrection_core.controller import ModelCall
+from ...adacorrection_core.state import Branch, RunState
+from ...adacorrection_core.stats import Reason
+from .branches import role_name
+from .family import Family, Shape
+from .recognise import find_family
+
+KEY = "adacorrection"
+
+
+class RunHandle:
+    """What a run's calls find in transformer_options. Older hosts copy those deeply: this stays one object.
+
+    Args:
+        run: state of the run.
+        latent_shapes: (B, C, ...) of each latent.
+        is_yielding: whether every call is left to another cache.
+    """
+
+    def __init__(self, run: RunState, latent_shapes: Sequence[Shape] = (), is_yielding: bool = False) -> None:
+        self.run = run
+        self.latent_shapes = latent_shapes
+        self.is_yielding = is_yielding
+        self.models: dict[int, WatchedModel | Reason] = {}
+        self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
+        return self
+
+    def note_plain(self, options: dict[str, Any]) -> None:
+        """Take note of a call while the cache is switched off; its record is made when the run ends."""
+        roles = options.get("cond_or_uncond") or [0]
+        self.plain.append((options["sigmas"], options.get("uuids") or [None] * len(roles), roles))
+
+    def count_plain(self, num_blocks: int) -> None:
+        """Record the calls that were noted."""
+        for sigmas, uuids, roles in self.plain:
+            branches = [
+                Branch((uuid, role), role_name(role)) for uuid, role in zip(uuids, roles, strict=True)
+            ]
+            ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
+
+    def watched(
+        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
+    ) -> WatchedModel | Reason:
+        """A model under the run's care, or why it is left alone. A run may use several: one a device, say."""
+        key = id(diffusion_model)
+        if key not in self.models:
+            self.models[key] = self.watch(diffusion_model, num_blocks, options)
+        return self.models[key]
+
+    def watch(
+        self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]
+    ) -> WatchedModel | Reason:
+        """Look after a model of a known family that still has the blocks it had when it was patched."""
+        family: Family | None = find_family(diffusion_model)
+        if family is None:
+            return Reason.UNKNOWN_MODEL
+        if family.own_state in options:
+            return Reason.OWN_STATE
+        if not family.has_blocks:
+            return WatchedModel([], self.run) if num_blocks == 1 else Reason.UNKNOWN_MODEL
+        layers = family.layers(diffusion_model)
+        if len(layers) != num_blocks or len(layers) < 2:
+            return Reason.BLOCKS_CHANGED
+        return WatchedModel(layers, self.run)
+
+
+def handle_in(model_options: dict[str, Any]) -> RunHandle | None:
+    """The handle of the run that these options belong to; None where the run is not ours."""
+    handle: RunHandle | None = model_options.get("transformer_options", {}).get(KEY)
+    return handle
