@@ -1,7 +1,6 @@
 """Decision rules: whether a step is computed, from what the noise level and the probe show.
 
-`RiskRule` is AdaCorrection's own. Rules of other caches are a few lines each, so that each can run with
-and without the correction.
+`RiskRule` is AdaCorrection's own; those of other caches are in base_rules.py.
 """
 
 from __future__ import annotations
@@ -111,65 +110,3 @@ class RiskRule:
         forced = steps_ahead - len(rates)
         steps_left = budget.computed_steps - steps_computed - forced
         return budget.tolerance(rates, steps_left)
-
-
-@dataclass
-class FirstBlockRule:
-    """First-block cache: compute when the probe has moved by more than a threshold since the last full pass.
-
-    The rule of ParaAttention's first-block cache, with the L2 norm in place of the mean absolute value
-    (https://github.com/chengzeyi/ParaAttention/tree/4de137c).
-    """
-
-    tolerance: float
-    risk: float = 0.0
-
-    def should_compute(self, signals: Signals) -> bool | None:
-        if signals.should_probe_first:
-            return None
-        self.risk = signals.drift
-        return signals.drift >= self.tolerance
-
-    def computed(self, step_index: int) -> None:
-        self.risk = 0.0
-
-
-@dataclass
-class FixedIntervalRule:
-    """Compute every n-th evaluation (FORA, https://github.com/prathebaselva/FORA).
-
-    Attributes:
-        interval: n.
-    """
-
-    interval: int
-    risk: float = 0.0
-    tolerance: float = 1.0
-
-    def should_compute(self, signals: Signals) -> bool | None:
-        self.risk = signals.lag / self.interval
-        return signals.lag >= self.interval
-
-    def computed(self, step_index: int) -> None:
-        self.risk = 0.0
-
-
-@dataclass
-class AccumulatedDriftRule:
-    """Compute when the probe's movement, added up over the stretch, passes a threshold.
-
-    How TeaCache and DiCache add up their distances (https://github.com/ali-vilab/TeaCache), without the
-    polynomial that TeaCache fits to each model beforehand.
-    """
-
-    tolerance: float
-    risk: float = 0.0
-
-    def should_compute(self, signals: Signals) -> bool | None:
-        if signals.should_probe_first:
-            return None
-        self.risk += signals.drift
-        return self.risk >= self.tolerance
-
-    def computed(self, step_index: int) -> None:
-        self.risk = 0.0

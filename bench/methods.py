@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adacorrection_core.base_rules import AccumulatedDriftRule, FirstBlockRule, FixedIntervalRule
 from adacorrection_core.config import PRESETS, CorrectionConfig
 from adacorrection_core.risk import Schedule
-from adacorrection_core.rules import AccumulatedDriftRule, FirstBlockRule, FixedIntervalRule, Rule
+from adacorrection_core.rules import Rule
 from bench.block_work import blocks_of, counted
 from bench.peers import PEERS, Peer
 from demo.flux import new_noise, simple_sigmas

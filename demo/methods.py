@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.risk import Schedule
-from adacorrection_core.rules import FirstBlockRule, Rule
+from adacorrection_core.rules import Rule
 
 
 @dataclass(frozen=True)

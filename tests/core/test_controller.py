@@ -11,9 +11,9 @@ import torch
 from toy import ToyModel, call, new_run, smooth_input, watch
 
 from adacorrection_core import controller
+from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.readings import VelocityReading
-from adacorrection_core.rules import FirstBlockRule
 from adacorrection_core.state import Branch, RunState
 from adacorrection_core.stats import Outcome, Reason
 

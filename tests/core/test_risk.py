@@ -15,7 +15,6 @@ from adacorrection_core.risk import (
     stretch,
 )
 from adacorrection_core.rules import (
-    FirstBlockRule,
     RiskRule,
     Signals,
 )
@@ -140,11 +139,6 @@ def test_stretch_inverts_the_growth_of_the_risk():
         assert stretch(0.01 * steps * (steps + 1) / 2, 0.01) == steps
         assert stretch(0.01 * steps * (steps + 1) / 2 - 1e-4, 0.01) == steps - 1
     assert stretch(1.0, 0.0) > 1e6
-
-
-def test_first_block_rule_by_hand():
-    rule = FirstBlockRule(0.15)
-    assert [rule.should_compute(signals(0, drift=d)) for d in (0.1, 0.14, 0.15)] == [False, False, True]
 
 
 def test_noise_levels_in_half_precision_mean_the_nearest_step():
