@@ -11,7 +11,7 @@ from torch import nn
 import tiny_models
 from adacorrection.adacorrection_core.config import ConfigError
 from adacorrection.adacorrection_core.stats import Reason
-from adacorrection.nodes.host import session
+from adacorrection.nodes.host import handle
 from adacorrection.nodes.host.families import FAMILIES
 from adacorrection.nodes.host.session import apply_correction
 
@@ -75,7 +75,7 @@ def test_block_count_changes_before_sampling(family: str) -> None:
 def test_another_architecture_at_sampling_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a guider calls a second model with the options of the first."""
     patched = corrected("flux_dev")
-    monkeypatch.setattr(session, "find_family", lambda _: None)
+    monkeypatch.setattr(handle, "find_family", lambda _: None)
 
     latent, report = sampled(patched, "flux_dev", steps=4)
 
