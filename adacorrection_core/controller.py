@@ -19,7 +19,7 @@ from .anchors import make_anchor, near
 from .drift import gram, relative_drift, sample_tokens, token_weights
 from .readings import Reading
 from .risk import time_drift
-from .rules import Signals
+from .rules import LatentRule, Signals, StepwiseRule
 from .state import Branch, BranchState, Evaluation, Measurement, RunState
 from .stats import Outcome, Reason, StepRecord
 
@@ -80,6 +80,7 @@ class ModelCall:
             can_probe: whether the first blocks can be run alone.
         """
         self.run.close_if_over([branch.key for branch in self.branches])
+        self.let_rule_look()
         sigma, _ = self.run.read(self.sigma)
         self.open(sigma)
         self.states = [self.branch_state(i) for i in range(len(self.branches))]
@@ -94,6 +95,14 @@ class ModelCall:
         elif any(len(state.history) for state in self.states):
             self.weigh()
         return self.settle(reason)
+
+    def let_rule_look(self) -> None:
+        """Show the model's input to a rule that goes by it; the noise level is not read yet."""
+        assert self.reading is not None
+        if isinstance(self.run.rule, LatentRule):
+            numbers = self.run.rule.look(self.reading.like, self.sigma)
+            if numbers is not None:
+                self.run.unread.append((numbers, self.run.rule.saw))
 
     def settle(self, reason: Reason | None) -> Plan:
         """Note why the call is computed; None where it is not."""
@@ -203,14 +212,16 @@ class ModelCall:
             self.probed = sample_tokens(hidden_states).sub_(self.entered)
             self.entered = None
             with self.run.lock:
-                return self.decide_by_probe() if is_asked else True
+                should_compute = self.decide_by_probe() if is_asked else True
+                self.keep_for_next_step(self.probed)
+                return should_compute
         except (RuntimeError, MemoryError) as error:
             self.run.give_up(error)
             return True
 
     def decide_by_probe(self) -> bool:
         """Whether to compute, now that the probe has been looked at."""
-        look = self.look()
+        look = self.look(isinstance(self.run.rule, StepwiseRule))
         if look is None:  # a probe of another shape: nothing to compare with
             self.settle(Reason.RISK)
             return True
@@ -223,8 +234,17 @@ class ModelCall:
         self.settle(Reason.RISK if should_compute else None)
         return should_compute is not False
 
-    def look(self) -> Tensor | None:
+    def keep_for_next_step(self, probed: Tensor) -> None:
+        """Remember the probe of this step where the rule compares with the step before."""
+        if isinstance(self.run.rule, StepwiseRule):
+            for i, state in enumerate(self.states):
+                state.probe_before = self.rows(probed, i).clone()
+
+    def look(self, is_stepwise: bool = False) -> Tensor | None:
         """Squared size of the probe at the last full pass and of its movement since, for each branch.
+
+        Args:
+            is_stepwise: since the step before instead.
 
         Returns:
             (2 * branches,), or None where a branch has no probe to compare with.
@@ -233,12 +253,13 @@ class ModelCall:
             return None
         numbers = []
         for i, state in enumerate(self.states):
-            if not len(state.history) or state.history.newest.probe is None:
+            if not len(state.history):
                 return None
             newest, probe = state.history.newest, self.rows(self.probed, i)
-            if newest.probe is None or newest.probe.shape != probe.shape:
+            kept = state.probe_before if is_stepwise else newest.probe
+            if kept is None or kept.shape != probe.shape:
                 return None
-            before = near(newest.probe, probe)
+            before = near(kept, probe)
             weights = None if newest.weights is None else near(newest.weights, probe)
             numbers.append(gram([before, probe - before], weights).diagonal())
         return torch.cat(numbers)

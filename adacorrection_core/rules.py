@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from .risk import Budget, Schedule
 
@@ -56,6 +58,56 @@ class Rule(Protocol):
 
     def computed(self, step_index: int) -> None:
         """Take note that a step was computed, for whatever reason."""
+        ...
+
+
+@runtime_checkable
+class StepwiseRule(Protocol):
+    """A rule whose drift is the probe's movement since the step before, not since the last full pass."""
+
+    is_stepwise: bool
+
+
+@runtime_checkable
+class LatentRule(Protocol):
+    """A rule that also looks at what the model is given, before each call."""
+
+    def look(self, latent: Tensor, sigma: Tensor | float) -> Tensor | None:
+        """Numbers of any shape that `saw` is to have; None where there is nothing to compare with yet.
+
+        Args:
+            latent: (B, ...) input of the model; only what is made from it is kept.
+            sigma: noise level, a number or a tensor with it in first place.
+        """
+        ...
+
+    def saw(self, numbers: list[float]) -> None:
+        """Take in what `look` returned, before the decision is asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class FullPass:
+    """How the guided velocity has moved between two full passes.
+
+    Attributes:
+        norm, norm_before: its norm now and at the full pass before.
+        moved: norm of the difference.
+        lag: evaluations between them, 1 or more.
+    """
+
+    norm: float
+    norm_before: float
+    moved: float
+    lag: int
+
+
+@runtime_checkable
+class OutputRule(Protocol):
+    """A rule that also goes by what full passes return."""
+
+    def measured(self, full_pass: FullPass) -> None:
+        """Take in a full pass that had one before it."""
         ...
 
 

@@ -17,7 +17,7 @@ from .correction import WeightPosterior
 from .corrector import FOLLOWS, Corrector
 from .drift import gram, relative_drift
 from .risk import Budget, ErrorModel, Schedule
-from .rules import RiskRule, Rule
+from .rules import FullPass, OutputRule, RiskRule, Rule
 from .stats import Outcome, Reason, RunReport, StepRecord
 
 STALE_EVALUATIONS = 4
@@ -48,6 +48,7 @@ class BranchState:
         history: the last full passes.
         was_reset: whether what was remembered was dropped since it was not finite.
         layers: paper mode's cache, by block index.
+        probe_before: (b, n, D) probe of the step before; None unless the rule goes by it.
         last_seen: evaluation in which it was last called.
     """
 
@@ -55,13 +56,15 @@ class BranchState:
     history: AnchorHistory = field(default_factory=AnchorHistory)
     was_reset: bool = False
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    probe_before: Tensor | None = None
     last_seen: int = 0
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the anchors and the layer cache."""
-        layers = sum(t.element_size() * t.nelement() for pair in self.layers.values() for t in pair)
-        return self.history.bytes_held + layers
+        """Bytes of the anchors, the layer cache and the probe of the step before."""
+        kept = [t for pair in self.layers.values() for t in pair]
+        kept += [] if self.probe_before is None else [self.probe_before]
+        return self.history.bytes_held + sum(t.element_size() * t.nelement() for t in kept)
 
 
 @dataclass
@@ -242,28 +245,33 @@ class RunState:
             return
         evaluation.is_closed = True
         is_computed = evaluation.should_compute is not False
+        lag = self.lag
         self.lag = 1 if is_computed else self.lag + 1
         if is_computed:
             self.decision_rule.computed(evaluation.step_index)
         if evaluation.measurements:
             numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
             numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
-            self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values))
+            self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values, lag))
         evaluation.measurements, evaluation.probe_looks = [], []
 
-    def observe(self, evaluation: Evaluation, values: list[float]) -> None:
+    def observe(self, evaluation: Evaluation, values: list[float], lag: int = 1) -> None:
         """Learn from truth against forecast.
 
         Args:
             evaluation: a computed one.
             values: the (3, 3) inner products of [v, v - v_1, f - v_1], then squared size and movement of the
                 probe, for each branch that has one.
+            lag: evaluations since the full pass before it.
         """
         size, moved, agreement, reach = values[0], values[4], values[5], values[8]
         weight = evaluation.weight
         squared = moved - 2 * weight * agreement + weight**2 * reach
         if not size > 0 or not squared < float("inf"):
             return
+        if isinstance(self.rule, OutputRule):
+            norm_before = max(size - 2 * values[1] + moved, 0.0) ** 0.5
+            self.rule.measured(FullPass(size**0.5, norm_before, max(moved, 0.0) ** 0.5, lag))
         error = max(squared / size, 0.0) ** 0.5
         self.time_error.observe(error, evaluation.time_drift)
         probe = values[9:]

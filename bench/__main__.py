@@ -127,6 +127,9 @@ def main(arguments: list[str] | None = None) -> int:
     rows, correlation = measure(options)
     print(results.table(rows), end="\n\n")
     print(results.equal_work_table(rows, FRACTIONS), end="\n\n")
+    paired = results.paired_table(rows, FRACTIONS, methods.CORRECTED)
+    if paired:
+        print(paired, end="\n\n")
     if not math.isnan(correlation):
         print(f"Rank correlation of the reported risk and the error that came out: {correlation:.2f}")
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adacorrection_core.base_rules import AccumulatedDriftRule, FirstBlockRule, FixedIntervalRule
+from adacorrection_core.base_rules import (
+    AdaCacheRule,
+    EasyCacheRule,
+    FastCacheRule,
+    FirstBlockRule,
+    FixedIntervalRule,
+    MagCacheRule,
+    SeaCacheRule,
+    TeaCacheRule,
+)
 from adacorrection_core.config import PRESETS, CorrectionConfig
 from adacorrection_core.risk import Schedule
 from adacorrection_core.rules import Rule
@@ -21,10 +30,20 @@ from demo.sampler import DemoModel, Setting, euler, guided_velocity, sample
 
 TOLERANCES = (0.001, 0.002, 0.004, 0.007, 0.012, 0.02, 0.03, 0.045, 0.07)
 TARGETS = (1.5, 2.0, 2.5, 3.0)
-THRESHOLDS = (0.05, 0.08, 0.12, 0.2, 0.3, 0.45)
-ACCUMULATED = (0.08, 0.15, 0.25, 0.4, 0.7, 1.1)
-INTERVALS = (2, 3, 4, 5)
+CORRECTED = " + AdaCorrection"  # behind the name of a base rule
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.42, 0.36, 0.3, 0.25)
+
+
+BASE_RULES: list[tuple[str, tuple[float, ...], Callable[[float], Rule]]] = [
+    ("Fixed interval", (1.33, 1.5, 2, 3, 4, 5), FixedIntervalRule),
+    ("First-block cache", (0.05, 0.08, 0.12, 0.2, 0.3, 0.45), FirstBlockRule),
+    ("TeaCache", (0.04, 0.06, 0.09, 0.15, 0.22, 0.32), TeaCacheRule),
+    ("AdaCache", (0.2, 0.3, 0.45, 0.7, 1.0, 2.0), AdaCacheRule),
+    ("FastCache", (0.02, 0.03, 0.04, 0.05, 0.06, 0.07), FastCacheRule),
+    ("EasyCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), EasyCacheRule),
+    ("MagCache", (0.004, 0.01, 0.02, 0.04, 0.1, 0.25), MagCacheRule),
+    ("SeaCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), SeaCacheRule),
+]
 
 
 @dataclass(frozen=True)
@@ -116,16 +135,11 @@ def steps_only(setting: Setting) -> list[Contender]:
 
 def base_rules() -> list[Contender]:
     """Plain caches, each without and with the correction and its corrector."""
-    rules: list[tuple[str, tuple[float, ...], Callable[[float], Rule]]] = [
-        ("First-block rule", THRESHOLDS, FirstBlockRule),
-        ("Accumulated drift", ACCUMULATED, AccumulatedDriftRule),
-        ("Fixed interval", INTERVALS, lambda n: FixedIntervalRule(int(n))),
-    ]
     config = CorrectionConfig(max_consecutive=50)
     found = []
-    for name, values, make in rules:
+    for name, values, make in BASE_RULES:
         for value in values:
-            for suffix, is_correcting in (("", False), (" + AdaCorrection", True)):
+            for suffix, is_correcting in (("", False), (CORRECTED, True)):
 
                 def make_rule(_: Schedule, make: Callable[[float], Rule] = make, v: float = value) -> Rule:
                     return make(v)

@@ -111,6 +111,33 @@ def equal_work_table(rows: Sequence[Row], fractions: Sequence[float]) -> str:
     return "\n".join(lines)
 
 
+def paired_table(rows: Sequence[Row], fractions: Sequence[float], suffix: str) -> str:
+    """Each base method without and with the correction at equal block executions, and the difference.
+
+    Args:
+        rows: of all methods; a name with `suffix` behind it is the corrected one.
+        fractions: of block executions.
+        suffix: what tells a corrected method.
+    """
+    head = " | ".join(f"{fraction:.0%}" for fraction in fractions)
+    lines = [f"| latent PSNR, dB, at | {head} |", "| --- |" + " ---: |" * len(fractions)]
+    of = by_method(rows)
+    for method in of:
+        if method + suffix in of:
+            base, corrected = (
+                [fidelity_at(of[name], f) for f in fractions] for name in (method, method + suffix)
+            )
+            gained = [b - a for a, b in zip(base, corrected, strict=True)]
+            for name, numbers, form in (
+                (method, base, ".1f"),
+                (suffix.strip(), corrected, ".1f"),
+                ("difference", gained, "+.1f"),
+            ):
+                words = ["-" if math.isnan(number) else format(number, form) for number in numbers]
+                lines.append(f"| {name} | {' | '.join(words)} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
     """Spearman's: the correlation of the ranks."""
 

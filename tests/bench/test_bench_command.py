@@ -21,6 +21,14 @@ def test_fidelity_is_read_between_the_settings_that_none_beats():
     assert math.isnan(results.fidelity_at(rows, 0.6))
 
 
+def test_each_base_rule_stands_above_itself_with_the_correction():
+    rows = [row(0.3, 40.0, "A"), row(0.5, 50.0, "A"), row(0.4, 47.0, "A + X"), row(0.6, 57.0, "A + X")]
+    rows.append(row(0.5, 99.0, "B"))
+    lines = results.paired_table(rows, (0.4, 0.5), " + X").splitlines()
+    assert lines[2:] == ["| A | 45.0 | 50.0 |", "| + X | 47.0 | 52.0 |", "| difference | +2.0 | +2.0 |"]
+    assert results.paired_table(rows[:2], (0.4,), " + X") == ""
+
+
 def test_rank_correlation_by_hand():
     assert results.rank_correlation([(1, 10), (2, 20), (3, 30)]) == 1.0
     assert results.rank_correlation([(1, 30), (2, 20), (3, 10)]) == -1.0
