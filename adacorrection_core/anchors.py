@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from .correction import time_gain
+from .corrector import KNOTS
 from .drift import num_sampled
 
 MAX_ANCHORS = 2
-CORRECTOR_LATENTS = 7
+# Its knots, the shift, the forecast summed up, and velocity, latent and velocity handed on of the last step.
+CORRECTOR_LATENTS = KNOTS + 5
 SAME_TIME = 1e-6
 
 
@@ -105,7 +107,7 @@ class CacheSize:
 
     @property
     def corrector_bytes(self) -> int:
-        """Bytes that the run's corrector holds at most: its knots, the shift, and what it adds up."""
+        """Bytes that the run's corrector holds at most."""
         return CORRECTOR_LATENTS * self.rows * self.latent_numbers * self.element_size
 
     @property

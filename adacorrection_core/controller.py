@@ -15,12 +15,14 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .anchors import make_anchor, near
-from .drift import gram, relative_drift, sample_tokens, token_weights
+from .anchors import make_anchor
+from .drift import probe_drift
+from .evaluation import Branch, BranchState, Evaluation, Measurement
+from .probe import Probe, branch_rows
 from .readings import Reading
 from .risk import time_drift
 from .rules import LatentRule, Signals, StepwiseRule
-from .state import Branch, BranchState, Evaluation, Measurement, RunState
+from .state import RunState
 from .stats import Outcome, Reason, StepRecord
 
 LEAST_DRIFT = 0.2  # of what a whole step adds
@@ -59,8 +61,7 @@ class ModelCall:
         self.records: list[StepRecord] = []
         self.time = math.nan
         self.states: list[BranchState] = []
-        self.entered: Tensor | None = None
-        self.probed: Tensor | None = None
+        self.shown = Probe()
 
     def open(self, sigma: float) -> None:
         """Take the call's place in the run, once its noise level is known."""
@@ -122,14 +123,13 @@ class ModelCall:
         state.last_seen = self.evaluation.index
         return state
 
-    def rows(self, tensor: Tensor, index: int) -> Tensor:
-        """The rows of a batched tensor that belong to a branch."""
-        return tensor[self.row_slice(tensor, index)]
-
     def row_slice(self, tensor: Tensor, index: int) -> slice:
-        """Where those rows lie."""
-        count = math.ceil(len(tensor) / len(self.branches))
-        return slice(index * count, (index + 1) * count)
+        """Where the rows of a batched tensor lie that belong to a branch."""
+        return branch_rows(tensor, index, len(self.branches))
+
+    def rows(self, tensor: Tensor, index: int) -> Tensor:
+        """Those rows."""
+        return tensor[self.row_slice(tensor, index)]
 
     def forced_reason(self) -> Reason | None:
         """Why the step must be computed whatever the signals say."""
@@ -195,7 +195,8 @@ class ModelCall:
         Args:
             hidden_states: (B, N, D) image tokens; only copies of them are kept.
         """
-        self.entered = sample_tokens(hidden_states)
+        with self.run.memory_guard():
+            self.shown.enter(hidden_states)
 
     def probe(self, hidden_states: Tensor, is_asked: bool) -> bool:
         """After the last probe block.
@@ -207,21 +208,20 @@ class ModelCall:
         Returns:
             whether the other blocks must run.
         """
-        assert self.entered is not None, "enter comes before probe"
-        try:
-            self.probed = sample_tokens(hidden_states).sub_(self.entered)
-            self.entered = None
+        if self.run.has_given_up:
+            return True
+        with self.run.memory_guard():
+            self.shown.leave(hidden_states)
             with self.run.lock:
                 should_compute = self.decide_by_probe() if is_asked else True
-                self.keep_for_next_step(self.probed)
+                if isinstance(self.run.rule, StepwiseRule):
+                    self.shown.keep_for_next_step(self.states)
                 return should_compute
-        except (RuntimeError, MemoryError) as error:
-            self.run.give_up(error)
-            return True
+        return True
 
     def decide_by_probe(self) -> bool:
         """Whether to compute, now that the probe has been looked at."""
-        look = self.look(isinstance(self.run.rule, StepwiseRule))
+        look = self.shown.look(self.states, isinstance(self.run.rule, StepwiseRule))
         if look is None:  # a probe of another shape: nothing to compare with
             self.settle(Reason.RISK)
             return True
@@ -230,43 +230,9 @@ class ModelCall:
             self.forget()
             self.settle(Reason.NOT_FINITE)
             return True
-        should_compute = self.ask_rule(self.probe_drift(values), can_probe=False)
+        should_compute = self.ask_rule(probe_drift(values), can_probe=False)
         self.settle(Reason.RISK if should_compute else None)
         return should_compute is not False
-
-    def keep_for_next_step(self, probed: Tensor) -> None:
-        """Remember the probe of this step where the rule compares with the step before."""
-        if isinstance(self.run.rule, StepwiseRule):
-            for i, state in enumerate(self.states):
-                state.probe_before = self.rows(probed, i).clone()
-
-    def look(self, is_stepwise: bool = False) -> Tensor | None:
-        """Squared size of the probe at the last full pass and of its movement since, for each branch.
-
-        Args:
-            is_stepwise: since the step before instead.
-
-        Returns:
-            (2 * branches,), or None where a branch has no probe to compare with.
-        """
-        if self.probed is None:
-            return None
-        numbers = []
-        for i, state in enumerate(self.states):
-            if not len(state.history):
-                return None
-            newest, probe = state.history.newest, self.rows(self.probed, i)
-            kept = state.probe_before if is_stepwise else newest.probe
-            if kept is None or kept.shape != probe.shape:
-                return None
-            before = near(kept, probe)
-            weights = None if newest.weights is None else near(newest.weights, probe)
-            numbers.append(gram([before, probe - before], weights).diagonal())
-        return torch.cat(numbers)
-
-    def probe_drift(self, values: Sequence[float]) -> float:
-        """Relative movement of the probe over all branches, from what `look` returned."""
-        return relative_drift(sum(values[1::2]), sum(values[0::2]))
 
     def corrected(self) -> Tensor | None:
         """The output of a call that is not computed.
@@ -275,28 +241,35 @@ class ModelCall:
             (B, ...) cached velocity and its forecast, blended, as the model's output; a fresh tensor. None
             where memory runs out.
         """
-        try:
+        with self.run.memory_guard():
             return self.forecast()
-        except (RuntimeError, MemoryError) as error:
-            self.run.give_up(error)
-            return None
+        return None
 
     def forecast(self) -> Tensor:
         """See `corrected`."""
         assert self.reading is not None
         weight, parts = self.evaluation.weight, []
-        for i, state in enumerate(self.states):
-            rows = self.row_slice(self.reading.like, i)
-            velocity = self.reading.hold(state.history.newest, rows, self.run.is_stochastic)
-            gain = weight * state.history.gain(self.time)
-            if gain:
-                movement = self.reading.movement(state.history, rows, self.run.is_stochastic)
-                velocity = torch.add(velocity, movement, alpha=gain)
-            parts.append(velocity)
+        for i in range(len(self.branches)):
+            velocity, movement, gain = self.extrapolation(i, weight)
+            parts.append(velocity if movement is None else torch.add(velocity, movement, alpha=gain))
+        output = self.reading.output(torch.cat(parts))
         for record in self.records:
             record.outcome = Outcome.CORRECT if weight > 0 else Outcome.HOLD
-        self.probed = None
-        return self.reading.output(torch.cat(parts))
+        self.shown.drop()
+        return output
+
+    def extrapolation(self, index: int, weight: float = 1.0) -> tuple[Tensor, Tensor | None, float]:
+        """What the anchors of one branch say of its velocity now.
+
+        Returns:
+            (b, ...) cached velocity, its last movement, and how many of these to add at this correction
+            weight; None and 0 where it is to be held.
+        """
+        assert self.reading is not None
+        history, is_stochastic = self.states[index].history, self.run.settlement.is_stochastic
+        rows = self.row_slice(self.reading.like, index)
+        held, gain = self.reading.hold(history.newest, rows, is_stochastic), weight * history.gain(self.time)
+        return held, self.reading.movement(history, rows, is_stochastic) if gain else None, gain
 
     def complete(self, output: Tensor) -> Tensor:
         """A computed call: measure the forecast against the truth, keep an anchor.
@@ -309,11 +282,10 @@ class ModelCall:
         Returns:
             the same.
         """
-        try:
-            self.keep(output)
-        except (RuntimeError, MemoryError) as error:
-            self.run.give_up(error)
-        self.probed = None
+        if not self.run.has_given_up:
+            with self.run.memory_guard():
+                self.keep(output)
+        self.shown.drop()
         return output
 
     def keep(self, output: Tensor) -> None:
@@ -321,9 +293,9 @@ class ModelCall:
         assert self.reading is not None
         if self.evaluation.should_compute is None:
             self.evaluation.should_compute = True
-        drift = self.look()
-        if drift is not None:
-            self.evaluation.probe_looks.append(drift)
+        look = self.shown.look(self.states)
+        if look is not None:
+            self.evaluation.probe_looks.append(look)
         velocity, denoised = self.reading.velocity(output), self.reading.denoised(output)
         dims = tuple(range(1, velocity.ndim))
         self.run.unread.append(
@@ -337,22 +309,18 @@ class ModelCall:
         """Measure and keep one branch of a computed call."""
         own = self.rows(velocity, index).clone()
         if len(state.history):
-            self.measure(index, state, own)
-        probe = None if self.probed is None else self.rows(self.probed, index).clone()
-        weights = None if probe is None else token_weights(probe, self.run.config.spatial_weight)
+            self.measure(index, own)
+        probe, weights = self.shown.kept(index, len(self.branches), self.run.config.spatial_weight)
         clean = None if denoised is None else self.rows(denoised, index).clone()
         state.history.push(make_anchor(self.time, own, clean, probe, weights, self.run.is_offloaded))
         state.was_reset = False
 
-    def measure(self, index: int, state: BranchState, truth: Tensor) -> None:
+    def measure(self, index: int, truth: Tensor) -> None:
         """Hold the cached velocity, and how far the forecast would have reached, against the truth."""
-        assert self.reading is not None
-        rows = self.row_slice(self.reading.like, index)
-        held = self.reading.hold(state.history.newest, rows, self.run.is_stochastic)
-        gain = state.history.gain(self.time)
+        held, movement, gain = self.extrapolation(index)
         reach = torch.zeros_like(truth, dtype=torch.float32)
-        if gain:
-            reach.add_(self.reading.movement(state.history, rows, self.run.is_stochastic), alpha=gain)
+        if movement is not None:
+            reach.add_(movement, alpha=gain)
         vectors = [truth.float(), truth.float() - held.float(), reach]
         self.evaluation.measurements.append(Measurement(self.branches[index].role, vectors))
 

@@ -12,15 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import BlockHooks, WatchedModel
+from .blocks import BlockHooks
 from .config import ConfigError, CorrectionConfig
 from .diffusers_families import Family, family_of
+from .evaluation import Branch
 from .readings import VelocityReading
 from .risk import Schedule
 from .rules import Rule
 from .stages import find_layers
-from .state import Branch, RunState
+from .state import RunState
 from .stats import RunReport
+from .watched import WatchedModel
 
 HOOK_NAME = "adacorrection"
 SHARED_CONTEXT = "cond_uncond"  # what pipelines call the context of a batch with both

@@ -98,3 +98,12 @@ def relative_drift(moved: float, size: float) -> float:
     if moved <= 0:
         return 0.0
     return math.sqrt(moved / size) if size > 0 else math.inf
+
+
+def probe_drift(looks: Sequence[float]) -> float:
+    """Relative movement of the probe over all branches.
+
+    Args:
+        looks: of each branch, squared size of the probe at the last full pass and of its movement since.
+    """
+    return relative_drift(sum(looks[1::2]), sum(looks[0::2]))

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from .drift import token_spread
-from .state import Branch, BranchState, RunState
+from .evaluation import Branch, BranchState
+from .state import RunState
 from .stats import Outcome, Reason, StepRecord
 
 

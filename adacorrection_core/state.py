@@ -2,118 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from .anchors import AnchorHistory, CacheSize, is_out_of_memory
+from .anchors import CacheSize, is_out_of_memory
 from .config import CorrectionConfig
 from .correction import WeightPosterior
-from .corrector import FOLLOWS, Corrector
-from .drift import gram, relative_drift
+from .corrector import Corrector
+from .drift import probe_drift
+from .evaluation import BranchState, Evaluation, guided_gram
 from .risk import Budget, ErrorModel, Schedule
 from .rules import FullPass, OutputRule, RiskRule, Rule
-from .stats import Outcome, Reason, RunReport, StepRecord
+from .settlement import Settlement
+from .stats import Reason, RunReport, StepRecord
 
 STALE_EVALUATIONS = 4
 # Error over drift before anything is measured: what the first steps of trained models show under guidance.
 FIRST_TIME_RATIO = 12.0
 FIRST_PROBE_RATIO = 4.0
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One conditioning of a model call.
-
-    Attributes:
-        key: identity across the calls of a run; nothing is shared between different keys.
-        role: "cond", "uncond", or another name where guidance does not combine it.
-    """
-
-    key: Hashable
-    role: str
-
-
-@dataclass
-class BranchState:
-    """What a run remembers of one branch. A change of shape, dtype or device makes a new one.
-
-    Attributes:
-        signature: shape, dtype and device of the tokens.
-        history: the last full passes.
-        was_reset: whether what was remembered was dropped since it was not finite.
-        layers: paper mode's cache, by block index.
-        probe_before: (b, n, D) probe of the step before; None unless the rule goes by it.
-        last_seen: evaluation in which it was last called.
-    """
-
-    signature: Hashable
-    history: AnchorHistory = field(default_factory=AnchorHistory)
-    was_reset: bool = False
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    probe_before: Tensor | None = None
-    last_seen: int = 0
-
-    @property
-    def bytes_held(self) -> int:
-        """Bytes of the anchors, the layer cache and the probe of the step before."""
-        kept = [t for pair in self.layers.values() for t in pair]
-        kept += [] if self.probe_before is None else [self.probe_before]
-        return self.history.bytes_held + sum(t.element_size() * t.nelement() for t in kept)
-
-
-@dataclass
-class Measurement:
-    """Truth against forecast at a full pass of one branch.
-
-    Attributes:
-        role: role of the branch.
-        vectors: (b, ...) float32 velocities [v, v - v_1, forecast - v_1].
-    """
-
-    role: str
-    vectors: list[Tensor]
-
-
-@dataclass
-class Evaluation:
-    """One evaluation of the model by the sampler: one call, or one a branch.
-
-    Attributes:
-        index: from 0.
-        step_index: sampler step.
-        sigma: noise level.
-        should_compute: the decision, shared by all calls of the evaluation; None until made.
-        time_drift: how far the velocity should have turned, as the noise level tells it; NaN until known.
-        weight: correction weight.
-        seen: branches that have been called.
-        records: records of the calls so far.
-        measurements: truth against forecast, by branch.
-        probe_looks: what the probe showed at a full pass, by call.
-        is_closed: whether it is over.
-    """
-
-    index: int
-    step_index: int
-    sigma: float
-    should_compute: bool | None = None
-    time_drift: float = math.nan
-    weight: float = 0.0
-    seen: set[Hashable] = field(default_factory=set)
-    records: list[StepRecord] = field(default_factory=list)
-    measurements: list[Measurement] = field(default_factory=list)
-    probe_looks: list[Tensor] = field(default_factory=list)
-    is_closed: bool = False
-
-    @property
-    def is_computed(self) -> bool:
-        """Whether every call of it was computed."""
-        return all(record.outcome is Outcome.COMPUTE for record in self.records)
 
 
 @dataclass
@@ -128,7 +40,6 @@ class RunState:
         probe_share: part of a full pass that the probe costs, for the budget.
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached velocity, as a plain cache does, and settles no debt.
-        is_stochastic: whether the sampler adds noise of its own, as seen from how it moves.
         is_offloaded: whether the anchors are kept in RAM.
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         lock: held while state that the calls share changes: several devices may work on one run.
@@ -142,26 +53,29 @@ class RunState:
     probe_share: float = 0.0
     rule: Rule | None = None
     is_correcting: bool = True
-    is_stochastic: bool = False
     is_offloaded: bool = False
     has_given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
-    corrector: Corrector = field(default_factory=Corrector)
+    settlement: Settlement = field(init=False)
     time_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_TIME_RATIO))
     probe_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_PROBE_RATIO))
     posterior: WeightPosterior = field(default_factory=WeightPosterior)
     lag: int = 1
-    settled: int = -1
-    settled_branches: set[Hashable] = field(default_factory=set)
     marked: list[StepRecord] = field(default_factory=list)
     marked_at: float = 0.0
     unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
+        self.settlement = Settlement(self.schedule)
+
+    @property
+    def corrector(self) -> Corrector:
+        """The debt of the corrected steps."""
+        return self.settlement.corrector
 
     def expect(self, sizes: Sequence[CacheSize], fits: Callable[[int], bool]) -> int:
         """Decide where the anchors are kept, once it is known what the run will hold.
@@ -173,12 +87,14 @@ class RunState:
         Returns:
             bytes that the cache will take on the device.
         """
-        held = sum(size.bytes_held for size in sizes)
-        held += max((size.corrector_bytes for size in sizes), default=0)
+        anchors = sum(size.bytes_held for size in sizes)
+        is_settling = self.is_correcting and self.corrector.is_active
+        corrector = max((size.corrector_bytes for size in sizes), default=0) if is_settling else 0
+        held = anchors + corrector
         if self.config.cache_placement == "auto":
             self.is_offloaded = not fits(held)
         self.report.bytes_expected, self.report.is_offloaded = held, self.is_offloaded
-        return 0 if self.is_offloaded else held
+        return corrector if self.is_offloaded else held  # what the corrector holds is needed at each step
 
     @property
     def decision_rule(self) -> Rule:
@@ -250,10 +166,11 @@ class RunState:
         if is_computed:
             self.decision_rule.computed(evaluation.step_index)
         if evaluation.measurements:
-            numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
-            numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
-            self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values, lag))
-        evaluation.measurements, evaluation.probe_looks = [], []
+            with self.memory_guard():
+                numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
+                numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
+                self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values, lag))
+        evaluation.drop_measurements()
 
     def observe(self, evaluation: Evaluation, values: list[float], lag: int = 1) -> None:
         """Learn from truth against forecast.
@@ -276,7 +193,7 @@ class RunState:
         self.time_error.observe(error, evaluation.time_drift)
         probe = values[9:]
         if probe:
-            self.probe_error.observe(error, relative_drift(sum(probe[1::2]), sum(probe[0::2])))
+            self.probe_error.observe(error, probe_drift(probe))
         if reach > 0:
             self.posterior.observe(agreement / reach)
         for record in evaluation.records:
@@ -290,37 +207,18 @@ class RunState:
             velocity: (B, ...) guided velocity, at the latent that the model was given.
 
         Returns:
-            (B, ...) by how much the shift has grown; None where nothing was owed.
+            (B, ...) by how much the shift has grown; None where nothing was owed, or where memory runs out.
         """
-        evaluation, corrector = self.evaluation, self.corrector
-        if evaluation is None or evaluation.index == self.settled or self.has_given_up:
-            corrector.stop()
-            corrector.stood = None
+        if self.has_given_up:
+            self.settlement.stop()
             return None
-        sigma = evaluation.sigma
-        has_not_fallen = corrector.stood is not None and corrector.stood[0] <= sigma
-        if has_not_fallen or not self.schedule.has(sigma) or latent.shape != velocity.shape:
-            corrector.stop()
-        if evaluation.seen != self.settled_branches:
-            corrector.begin_anew()
-        self.settled, self.settled_branches = evaluation.index, evaluation.seen
-        owed = None
-        if evaluation.is_computed:
-            owed = corrector.computed(sigma, self.schedule.time(sigma), velocity)
-        else:
-            corrector.corrected(sigma, self.schedule.time(sigma), velocity)
-        handed = velocity if corrector.shift is None else velocity - corrector.shift
-        off = corrector.seen(sigma, latent, handed)
-        if off is not None:
-            self.when_read(off, self.check_sampler)
-        self.note_bytes_held()
-        return owed
-
-    def check_sampler(self, off: list[float]) -> None:
-        """A sampler that does not go straight adds noise of its own: nothing can be settled."""
-        if not off[0] <= FOLLOWS**2:
-            self.is_stochastic |= off[0] > FOLLOWS**2  # and not NaN
-            self.corrector.stop()
+        with self.memory_guard():
+            owed, off = self.settlement.settle(self.evaluation, latent, velocity)
+            if off is not None:
+                self.when_read(off, self.settlement.check_sampler)
+            self.note_bytes_held()
+            return owed
+        return None
 
     def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:
         """Hand numbers to a callback when they are next brought to the host; at once where they are there."""
@@ -372,17 +270,23 @@ class RunState:
         self.release()
         return self.report
 
-    def give_up(self, error: Exception) -> None:
-        """Where memory for the cache ran out, free what it holds and go on without it.
+    @contextmanager
+    def memory_guard(self) -> Iterator[None]:
+        """Where memory runs out in the block, the run goes on without the cache; other errors pass."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.give_up()
 
-        Args:
-            error: what was caught; raised again where it is anything else.
-        """
-        if not is_out_of_memory(error):
-            raise error
+    def give_up(self) -> None:
+        """Memory for the cache ran out: free what it holds and go on without it."""
         self.has_given_up = True
         self.branches.clear()
-        self.corrector.stop()
+        self.settlement.stop()
+        if self.evaluation is not None:
+            self.evaluation.drop_measurements()
         self.report.note = (
             "Memory for the cache ran out, and the run went on without it. Set cache_placement to offload, "
             "or make the picture or video smaller."
@@ -391,7 +295,7 @@ class RunState:
     def release(self) -> None:
         """Drop every tensor, after a run that ended in any way."""
         self.branches.clear()
-        self.corrector = Corrector(is_active=False)
+        self.settlement.release()
         self.unread.clear()
         self.evaluation = None
 
@@ -403,21 +307,3 @@ class RunState:
     def note_bytes_held(self) -> None:
         """Take note of the most bytes held at one time."""
         self.report.bytes_held = max(self.report.bytes_held, self.bytes_held)
-
-
-def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
-    """Inner products of [v, v - v_1, f - v_1] as classifier-free guidance composes the branches.
-
-    Guidance is linear, uncond + cfg * (cond - uncond), and so are all three vectors in the branch.
-    Where there is no single pair of branches the inner products of all branches are added up.
-
-    Returns:
-        (3, 3).
-    """
-    roles = {measurement.role: measurement.vectors for measurement in measurements}
-    if cfg is not None and len(measurements) == 2 and roles.keys() == {"cond", "uncond"}:
-        pairs = list(zip(roles["cond"], roles["uncond"], strict=True))
-        if all(cond.shape == uncond.shape and cond.device == uncond.device for cond, uncond in pairs):
-            return gram([torch.lerp(uncond, cond, cfg) for cond, uncond in pairs])
-    device = measurements[0].vectors[0].device
-    return torch.stack([gram(m.vectors).to(device) for m in measurements]).sum(dim=0)

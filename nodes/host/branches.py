@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...adacorrection_core.state import Branch
+from ...adacorrection_core.evaluation import Branch
 from .recognise import unwrapped
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...adacorrection_core.blocks import WatchedModel
 from ...adacorrection_core.controller import ModelCall
-from ...adacorrection_core.state import Branch, RunState
+from ...adacorrection_core.evaluation import Branch
+from ...adacorrection_core.state import RunState
 from ...adacorrection_core.stats import Reason
+from ...adacorrection_core.watched import WatchedModel
 from .branches import role_name
 from .family import Family, Shape
 from .recognise import find_family

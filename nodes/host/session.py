@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ...adacorrection_core.config import ConfigError, CorrectionConfig
 from ...adacorrection_core.controller import ModelCall
+from ...adacorrection_core.evaluation import Branch
 from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.readings import DenoisedReading
 from ...adacorrection_core.risk import Schedule
-from ...adacorrection_core.state import Branch, RunState
+from ...adacorrection_core.state import RunState
 from ...adacorrection_core.stats import Reason, RunReport
 from .branches import branches_of
 from .events import LiveRun, describe_model, show_text

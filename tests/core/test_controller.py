@@ -10,11 +10,12 @@ import pytest
 import torch
 from toy import ToyModel, call, new_run, smooth_input, watch
 
-from adacorrection_core import controller
+from adacorrection_core import controller, probe, state
 from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.evaluation import Branch
 from adacorrection_core.readings import VelocityReading
-from adacorrection_core.state import Branch, RunState
+from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome, Reason
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=50)
@@ -322,13 +323,25 @@ def test_an_observer_hears_of_each_call_when_it_is_over():
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "first_plain"),
-    [("make_anchor", 2, 2), ("ModelCall.forecast", 1, 4), ("sample_tokens", 3, 1)],
-    ids=["storage of an anchor", "forecast", "probe"],
+    ("owner", "name", "number", "first_plain"),
+    [
+        (controller, "make_anchor", 2, 2),
+        (controller.ModelCall, "forecast", 1, 4),
+        (VelocityReading, "output", 1, 4),
+        (probe, "sample_tokens", 2, 1),
+        (probe, "sample_tokens", 3, 1),
+        (state, "guided_gram", 1, 3),
+    ],
+    ids=[
+        "storage",
+        "forecast",
+        "output of the forecast",
+        "before the probe",
+        "after the probe",
+        "measurement",
+    ],
 )
-def test_a_run_goes_on_without_the_cache_when_memory_runs_out(name, number, first_plain, monkeypatch):
-    owner = controller.ModelCall if "." in name else controller
-    name = name.rpartition(".")[2]
+def test_a_run_goes_on_without_the_cache_when_memory_runs_out(owner, name, number, first_plain, monkeypatch):
     numbers, original = iter(range(1000)), getattr(owner, name)
 
     def runs_out(*args):
@@ -342,8 +355,10 @@ def test_a_run_goes_on_without_the_cache_when_memory_runs_out(name, number, firs
 
     _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
     computed = [step for step, record in enumerate(report.records) if record.outcome is Outcome.COMPUTE]
+    assert [report.records[step].blocks_run > 0 for step in range(10)] == [s in computed for s in range(10)]
     assert all(torch.equal(outputs[step], full[step]) for step in computed)
     assert {record.reason for record in report.records[first_plain:]} == {Reason.NO_MEMORY}
+    assert next(numbers) == number + 1  # not tried again
     assert report.is_finished
     assert "Memory for the cache ran out" in report.summary()
 

@@ -5,8 +5,9 @@ import torch
 
 from adacorrection_core import paper
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.evaluation import Branch
 from adacorrection_core.risk import Schedule
-from adacorrection_core.state import Branch, RunState
+from adacorrection_core.state import RunState
 from adacorrection_core.stats import RunReport
 
 BEFORE = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])

@@ -1,11 +1,17 @@
 """What a run settles after each evaluation, and when it must not."""
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 import torch
 from toy import ToyModel, call, new_run, smooth_input, watch
 
+from adacorrection_core.anchors import CacheSize
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.corrector import Corrector
 from adacorrection_core.risk import Schedule
+from adacorrection_core.stats import Reason
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
 
@@ -13,8 +19,8 @@ LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
 class Euler:
     """Euler's method on the toy, as a seam runs it."""
 
-    def __init__(self) -> None:
-        self.model, self.run = ToyModel(), new_run(LOOSE)
+    def __init__(self, config: CorrectionConfig = LOOSE) -> None:
+        self.model, self.run = ToyModel(), new_run(config)
         self.watched = watch(self.model, self.run)
         self.latent, self.sigma, self.velocity = smooth_input(1.0), 1.0, None
 
@@ -63,6 +69,17 @@ def test_without_a_call_nothing_is_settled():
     assert not euler.run.corrector.is_active
 
 
+def test_a_run_goes_on_without_the_cache_when_memory_for_the_debt_runs_out(monkeypatch):
+    euler, sigmas = Euler(), new_run(LOOSE).schedule.sigmas
+    monkeypatch.setattr(Corrector, "interpolated", Mock(side_effect=torch.OutOfMemoryError))
+    owed = [euler.evaluate(sigma) for sigma in sigmas[:-1]]
+    report = euler.run.finish()
+    assert owed == 10 * [None]
+    assert euler.run.corrector.bytes_held == 0
+    assert {record.reason for record in report.records[5:]} == {Reason.NO_MEMORY}
+    assert "Memory for the cache ran out" in report.summary()
+
+
 def test_a_step_without_length_lays_out_a_budget_all_the_same():
     schedule = Schedule((1.0, 0.9, 0.9, 0.8, 0.0), is_rounded=True)
     assert all(rate >= 0 for rate in schedule.growth_rates(1, 0.1))
@@ -72,3 +89,23 @@ def test_half_precision_means_the_samplers_own_level():
     schedule = Schedule((1.0, 0.95, 0.9, 0.0), is_rounded=True)
     assert schedule.exact(0.9531) == 0.95
     assert Schedule((1.0, 0.95, 0.0)).exact(0.9531) == 0.9531
+
+
+@pytest.mark.parametrize("placement", ["device", "offload"])
+def test_what_it_will_hold_is_known_and_stays_on_the_device(placement):
+    """Latents alone, without a probe: the estimate is exact once two steps in a row were corrected."""
+    euler = Euler(replace(LOOSE, probe_blocks=0, cache_placement=placement))
+    size = CacheSize(1, 6 * 8, 0, 0)
+    on_device = euler.run.expect([size], lambda needed: True)
+    for sigma in euler.run.schedule.sigmas[:-1]:
+        euler.evaluate(sigma)
+    # The toy's reading knows no clean latent, of which each of the two anchors would hold one.
+    assert euler.run.report.bytes_held + 2 * size.latent_bytes // 2 == euler.run.report.bytes_expected
+    assert on_device == size.corrector_bytes + (size.bytes_held if placement == "device" else 0)
+
+
+def test_a_run_that_settles_nothing_needs_no_room_for_it():
+    euler = Euler()
+    euler.run.corrector.stop()
+    size = CacheSize(1, 6 * 8, 0, 0)
+    assert euler.run.expect([size], lambda needed: True) == size.bytes_held

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from adacorrection_core.blocks import WatchedModel
 from adacorrection_core.config import CorrectionConfig
+from adacorrection_core.evaluation import Branch
 from adacorrection_core.readings import VelocityReading
 from adacorrection_core.risk import Schedule
 from adacorrection_core.stages import Stage, find_layers
-from adacorrection_core.state import Branch, RunState
+from adacorrection_core.state import RunState
 from adacorrection_core.stats import RunReport
+from adacorrection_core.watched import WatchedModel
 
 
 class ToyBlock(nn.Module):

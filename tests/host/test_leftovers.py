@@ -11,9 +11,11 @@ from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.anchors import Anchor
-from adacorrection.adacorrection_core.blocks import BlockHooks, Walk, WatchedModel
+from adacorrection.adacorrection_core.blocks import BlockHooks, Walk
 from adacorrection.adacorrection_core.controller import ModelCall
-from adacorrection.adacorrection_core.state import BranchState, Evaluation, RunState
+from adacorrection.adacorrection_core.evaluation import BranchState, Evaluation
+from adacorrection.adacorrection_core.state import RunState
+from adacorrection.adacorrection_core.watched import WatchedModel
 from adacorrection.nodes.host import session
 from adacorrection.nodes.host.handle import KEY, RunHandle
 from adacorrection.nodes.host.session import apply_correction, report_of

@@ -43,9 +43,14 @@ def test_a_branch_of_wan_14b() -> None:
     assert 0.07 * GB < size.bytes_held < 0.08 * GB
 
 
-@pytest.mark.parametrize("family", ["flux_dev", "sd3", "wan21_t2v", "ltxav"])
-def test_what_is_held_is_what_was_expected(family: str) -> None:
-    _, report = sampled(corrected(family, SOME_HITS), family, steps=12, cfg=3.0)
+@pytest.mark.parametrize(
+    ("family", "probe_blocks"),
+    [("flux_dev", 1), ("flux_dev", 0), ("sd3", 1), ("wan21_t2v", 1), ("ltxav", 1)],
+)
+def test_what_is_held_is_what_was_expected(family: str, probe_blocks: int) -> None:
+    """The most is held in a second stretch of two corrected steps; without a probe, it is latents alone."""
+    config = CorrectionConfig(tolerance=1.0, max_consecutive=2, probe_blocks=probe_blocks)
+    _, report = sampled(corrected(family, config), family, steps=12, cfg=3.0)
 
     assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
 
@@ -85,6 +90,11 @@ def test_a_cache_that_is_off_asks_for_nothing() -> None:
 
 
 def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The anchors; what the corrector holds stays on the device, and the host is told of that."""
+    on_device, with_reserve = [], session.with_reserve
+    monkeypatch.setattr(
+        session, "with_reserve", lambda *args: on_device.append(args[2]) or with_reserve(*args)
+    )
     latent, report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
     assert not report.is_offloaded
     monkeypatch.setattr(session, "fits", lambda model, shape, needed: False)
@@ -92,6 +102,7 @@ def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     offloaded, offloaded_report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
 
     assert offloaded_report.is_offloaded
+    assert 0 < on_device[1] < on_device[0] == offloaded_report.bytes_expected
     assert "in RAM" in offloaded_report.summary()
     assert torch.equal(offloaded, latent)
 
