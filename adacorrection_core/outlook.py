@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from .config import CorrectionConfig
 from .risk import Budget, Schedule
+from .sentences import Sentence, say
 
 LITTLE = 0.2  # a run that can save no more than this share of its blocks is told what would save more
 FEWEST_STEPS = 12  # with fewer, little is left between warm-up and last step
@@ -50,45 +51,45 @@ class Outlook:
 
     def describe(self) -> str:
         """One line for the artist."""
-        if self.config.is_off:
-            return "Tolerance 0: every step is computed, exactly as without this node."
-        if self.config.mode == "paper":
-            return "Paper mode computes every block and saves no time. Mode accelerated does."
-        if self.is_poor:
-            return f"{self.bounds()} {self.advice()}"
-        return f"{self.bounds()} {self.target()}".rstrip()
+        return " ".join(self.sentences())
 
-    def bounds(self) -> str:
+    def sentences(self) -> list[Sentence]:
+        """The sentences of that line."""
+        if self.config.is_off:
+            return [say("off")]
+        if self.config.mode == "paper":
+            return [say("paper")]
+        if self.is_poor:
+            return [self.bounds(), self.advice()]
+        return [self.bounds(), *self.target()]
+
+    def bounds(self) -> Sentence:
         """Which steps may be corrected."""
         steps, eligible = self.schedule.num_steps, self.eligible
         if not eligible:
-            return f"None of the {steps} steps can be corrected."
-        first, last = eligible[0] + 1, eligible[-1] + 1
-        span = f"Step {first}" if first == last else f"Steps {first} to {last}"
-        return (
-            f"{span} of {steps} can be corrected, at most {self.most_corrected}: "
-            f"up to {self.most_saved:.0%} of the blocks saved."
-        )
+            return say("noStep", steps=steps)
+        first, last, saved = eligible[0] + 1, eligible[-1] + 1, f"{self.most_saved:.0%}"
+        if first == last:
+            return say("oneStep", first=first, steps=steps, saved=saved)
+        return say("steps", first=first, last=last, steps=steps, most=self.most_corrected, saved=saved)
 
-    def target(self) -> str:
+    def target(self) -> list[Sentence]:
         """What a speed-up that was asked for comes to."""
         if self.config.target_speedup is None:
-            return ""
+            return []
         speedup = self.config.target_speedup
         budget = Budget.for_speedup(speedup, self.schedule, self.probe_share, self.config.max_consecutive)
-        return budget.note or f"About {budget.computed_steps} are computed for {speedup:g}x."
+        return [budget.note or say("target", computed=budget.computed_steps, speedup=f"{speedup:g}")]
 
-    def advice(self) -> str:
+    def advice(self) -> Sentence:
         """What would save more: the change of one setting that helps most, or more steps."""
-        warmup = max(self.schedule.num_steps // 4, 1)
+        before, after = self.schedule.warmup_steps, max(self.schedule.num_steps // 4, 1)
         whole = replace(self.schedule, first_sigma=math.inf, last_sigma=0.0)
-        options = {
-            f"lower warmup_steps from {self.schedule.warmup_steps} to {warmup} (preset Custom)": replace(
-                self, schedule=replace(self.schedule, warmup_steps=warmup)
-            ),
-            "lower start_percent or raise end_percent": replace(self, schedule=whole),
-        }
-        best = max(options, key=lambda option: options[option].most_saved)
-        if options[best].most_saved >= max(LITTLE, 1.5 * self.most_saved):
-            return f"Better: {best}."
-        return f"Better: sample with {FEWEST_STEPS} steps or more."
+        options = [
+            (replace(self.schedule, warmup_steps=after), say("betterWarmup", before=before, after=after)),
+            (whole, say("betterRange")),
+        ]
+        saved = [replace(self, schedule=schedule).most_saved for schedule, _ in options]
+        if max(saved) >= max(LITTLE, 1.5 * self.most_saved):
+            return options[saved.index(max(saved))][1]
+        return say("betterSteps", steps=FEWEST_STEPS)

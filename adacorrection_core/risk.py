@@ -13,6 +13,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .sentences import Sentence, say
+
 # Measured on a trained model: one step corrected, the final error over the error of that step alone
 # (bench/RESULTS.md, "What an error does to the picture").
 LATE_GAIN = 0.8
@@ -181,7 +183,7 @@ class Budget:
     """
 
     computed_steps: int
-    note: str = ""
+    note: Sentence = Sentence("")
 
     @classmethod
     def for_speedup(
@@ -202,11 +204,8 @@ class Budget:
         if wanted >= least:
             return cls(min(wanted, steps))
         reachable = steps / (least + (steps - least) * probe_share)
-        return cls(
-            least,
-            f"Asked for {speedup:g}x, but warm-up, last step, the range and the longest stretch "
-            f"leave at most {reachable:.2f}x of {steps} steps.",
-        )
+        asked, most = f"{speedup:g}", f"{reachable:.2f}"
+        return cls(least, say("targetTooHigh", speedup=asked, reachable=most, steps=steps))
 
     def tolerance(self, rates: Sequence[float], steps_left: float) -> float:
         """The tolerance at which the steps to come would need just the computed steps that are left.

@@ -19,6 +19,7 @@ from .drift import probe_drift
 from .evaluation import BranchState, Evaluation, guided_gram
 from .risk import Budget, ErrorModel, Schedule
 from .rules import FullPass, OutputRule, RiskRule, Rule
+from .sentences import say
 from .settlement import Settlement
 from .stats import Reason, RunReport, StepRecord
 
@@ -287,10 +288,7 @@ class RunState:
         self.settlement.stop()
         if self.evaluation is not None:
             self.evaluation.drop_measurements()
-        self.report.note = (
-            "Memory for the cache ran out, and the run went on without it. Set cache_placement to offload, "
-            "or make the picture or video smaller."
-        )
+        self.report.note = say("noMemory")
 
     def release(self) -> None:
         """Drop every tensor, after a run that ended in any way."""

@@ -5,13 +5,15 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 import { LivePanel } from "./live/panel.js";
-import { readRun } from "./live/run.js";
+import { describeRun, readRun } from "./live/run.js";
 import { WORDS } from "./live/words.js";
 
 const NODE = "AdaCorrection";
 const WIDGET = "adacorrection_live";
 const EVENT = "adacorrection.run";
 const ROUTE = "/adacorrection/runs";
+const TEXT_EVENT = "progress_text";
+const TEXT_WIDGET = "$$node-text-preview"; // the host's, for text that a node sends
 const SETTING = "AdaCorrection.LiveView.Show";
 const MARGIN = 6; // pixels around the panel on the classic canvas
 
@@ -34,6 +36,17 @@ const findWidget = (node) => node?.widgets?.find((widget) => widget.name === WID
 function show(message) {
   const run = readRun(message);
   if (run) findWidget(findNode(run))?.panel.update(run);
+}
+
+// The server's line of text on the node is English. Said anew in the page's language once the host has shown it.
+function translate({ detail }) {
+  if (!words.says) return;
+  queueMicrotask(() => {
+    const node = app.canvas?.graph?.getNodeById(Number(String(detail.nodeId).split(":").pop()));
+    const run = node?.comfyClass === NODE && findWidget(node)?.panel.run;
+    const text = run && node.widgets.find((widget) => widget.name === TEXT_WIDGET);
+    if (text) text.value = describeRun(run, words);
+  });
 }
 
 // Runs that this page has missed: it was loaded in mid-run, or another workflow was in front.
@@ -120,7 +133,9 @@ app.registerExtension({
     api.addEventListener("reconnected", catchUp);
     const languages = await (await api.fetchApi("/i18n")).json();
     const language = app.extensionManager.setting.get("Comfy.Locale");
-    words = { ...WORDS, ...languages[language]?.adacorrectionLive };
+    const { adacorrectionLive: live, adacorrectionSays: says } = languages[language] ?? {};
+    words = { ...WORDS, ...live, says: language === "en" ? null : says };
+    api.addEventListener(TEXT_EVENT, translate);
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE && isShown()) addPanel(node);

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ...adacorrection_core.outlook import Outlook
+from ...adacorrection_core.sentences import say, to_page
 from ...adacorrection_core.stats import Outcome, RunReport, StepRecord, finite
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def in_words(size: int) -> str:
 
 def describe_model(family: str, probe_blocks: int) -> str:
     """What was found: "Flux: 19 double + 38 single blocks, probe 1"."""
-    return f"{family}, probe {probe_blocks}" if probe_blocks else family
+    return say("probe", family=family, blocks=probe_blocks) if probe_blocks else family
 
 
 class LiveRun:
@@ -114,7 +115,7 @@ class LiveRun:
         self.groups = groups
         self.probe_blocks = probe_blocks
         self.found = describe_model(report.family, probe_blocks)
-        self.outlook = outlook.describe()
+        self.outlook = outlook.sentences()
         self.is_poor = outlook.is_poor
         self.workflow = running_workflow()
         self.number = time.time_ns() // 10**6
@@ -172,13 +173,27 @@ class LiveRun:
         """What the cache is expected to hold; what it does hold where that was not known."""
         return self.report.bytes_expected or self.report.bytes_held
 
+    @property
+    def sentences(self) -> list[str]:
+        """What the artist should know of the setting."""
+        return [self.report.note] if self.report.note else [*self.outlook]
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether that is a warning: next to nothing can be saved, or something has come up."""
+        return self.is_poor or bool(self.report.note)
+
+    def told(self) -> str:
+        """The same in one line."""
+        return " ".join(self.sentences)
+
     def text(self) -> str:
         """On the node: what can be expected, then where the run stands, with a warning where there is one."""
         report, records = self.report, list(self.report.records)
         if not records:
             cache = f", cache about {in_words(self.cache_bytes)}" if self.cache_bytes else ""
-            return f"{self.found}{cache}.\n{report.note or self.outlook}"
-        warning = report.note or (self.outlook if self.is_poor else "")
+            return f"{self.found}{cache}.\n{self.told()}"
+        warning = self.told() if self.is_warning else ""
         step = f"tep {records[-1].step_index + 1} of {report.num_steps}"
         place = f"S{step}: {records[-1].outcome.value}"
         if self.is_over:
@@ -194,9 +209,10 @@ class LiveRun:
             "workflow": self.workflow,
             "run": self.number,
             "message": self.num_sent,
-            "found": self.found,
+            "found": to_page(self.found),
             "setting": report.config_name,
-            "outlook": report.note or self.outlook,
+            "outlook": [to_page(sentence) for sentence in self.sentences],
+            "is_warning": self.is_warning,
             "groups": self.groups,
             "probe_blocks": self.probe_blocks,
             "num_steps": report.num_steps,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...adacorrection_core.sentences import say
+
 # Part of a wrapper's key, or of its function's qualified name, in lower case; and the name that artists know.
 CACHES = {
     "easycache": "EasyCache",
@@ -34,10 +36,7 @@ def two_caches(model_options: dict[str, Any]) -> str:
     if not found:
         return ""
     others = " and ".join(sorted(found))
-    return (
-        f"{others} is at work on this model too. Two caches would skip the same steps and add up their "
-        f"errors, so AdaCorrection left every step to {others}. Remove one of the nodes."
-    )
+    return say("twoCaches", others=others)
 
 
 def wrapper_names(model_options: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from comfy_page import WAIT, ComfyPage
+from comfy_page import ComfyPage
 from playwright.sync_api import expect
 from test_page import NODE, expect_summary, pixels_of, summary
 
@@ -15,6 +15,11 @@ from comfy_host import PACK_ROOT
 COLUMNS = ["step_index", "evaluation", "branch", "outcome", "reason", "weight", "drift"]
 COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "blocks_run", "seconds"]
 OUTCOMES = [0, 0, 1, 1, 2, 0]
+OUTLOOK = {
+    "text": "Steps 3 to 27 of 28 can be corrected.",
+    "key": "steps",
+    "values": {"first": "3", "last": "27", "steps": "28", "most": "24", "saved": "86%"},
+}
 BLOCKS_RUN = [57, 57, 0, 1, 0, 57]  # the probe is asked at one of the corrected steps
 
 
@@ -31,9 +36,10 @@ def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
         "workflow": comfy.page.evaluate("() => window.app.rootGraph.id"),
         "run": 1,
         "message": steps,
-        "found": "Toy: 19 double + 38 single blocks, probe 1",
+        "found": {"text": "Toy: 19 double + 38 single blocks, probe 1", "key": "", "values": {}},
         "setting": "balanced",
-        "outlook": "Steps 3 to 27 of 28 can be corrected.",
+        "outlook": [OUTLOOK],
+        "is_warning": False,
         "groups": [["double", 19], ["single", 38]],
         "probe_blocks": 1,
         "num_steps": 28,
@@ -66,7 +72,7 @@ def live(comfy: ComfyPage) -> ComfyPage:
     add = "() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }"
     comfy.page.evaluate(add)
     comfy.page.evaluate("() => { Object.assign(window.app.canvas.ds, {scale: 1, offset: [300, 200]}); }")
-    expect(comfy.live()).to_be_visible(timeout=WAIT)
+    expect(comfy.live()).to_be_visible()
     return comfy
 
 
@@ -212,7 +218,7 @@ def test_wheel_zooms_the_workflow_under_the_picture(live: ComfyPage) -> None:
     before = live.page.evaluate("window.app.canvas.ds.scale")
     live.live().hover()
     live.page.mouse.wheel(0, -120)
-    live.page.wait_for_function(f"() => window.app.canvas.ds.scale > {before}", timeout=WAIT)
+    live.page.wait_for_function(f"() => window.app.canvas.ds.scale > {before}")
     scale = live.page.evaluate("window.app.canvas.ds.scale")
     assert scale < 1.25 * before  # not twice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from comfy_page import ComfyPage
@@ -61,7 +62,16 @@ def test_names_and_words_are_in_the_language_of_the_page(
     comfy.set_value("AdaCorrection", "preset", "Custom")
     labels = comfy.call("AdaCorrection", "node => node.widgets.map(w => [w.name, w.label])")
     title = comfy.call("AdaCorrectionReport", "node => node.title")
-    expect(comfy.live()).to_contain_text(main["adacorrectionLive"]["idle"])
+    words, says = main["adacorrectionLive"], main["adacorrectionSays"]
+    expect(comfy.live()).to_contain_text(words["idle"])
+    comfy.run()
+    outlook = says["sentences"]["steps"].format(first=3, last=27, steps=28, most=24, saved="86%")
+    expect(comfy.live()).to_contain_text(outlook)
+    text = words["done"].format(steps=28)
+    expect(comfy.page.get_by_text(re.compile(f"^{text}")).last).to_be_visible()
+    comfy.live().get_by_role("img").focus()
+    comfy.page.keyboard.press("Home")
+    expect(comfy.live()).to_contain_text(says["reasons"]["warm-up"])
     comfy.page.close()
 
     assert title == names["AdaCorrectionReport"]["display_name"]

@@ -66,6 +66,11 @@ class Server:
     def post(self, path: str, content: Any = None) -> requests.Response:
         return requests.post(self.url + path, json=content or {}, timeout=30)
 
+    def known_prompts(self) -> list[str]:
+        """Ids of all prompts that have been queued, run or not."""
+        waiting = [item[1] for items in self.get("/queue").json().values() for item in items]
+        return [*waiting, *self.get("/history").json()]
+
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 

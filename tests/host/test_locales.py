@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from english import Texts, of_nodes
 
+from adacorrection.adacorrection_core.sentences import SENTENCES
+from adacorrection.adacorrection_core.stats import Reason
 from comfy_host import PACK_ROOT
 
 FOLDER = PACK_ROOT / "locales"
@@ -44,6 +46,28 @@ def test_keys_are_the_same(language: str, name: str) -> None:
     english, other = dict(leaves(load("en", name))), dict(leaves(load(language, name)))
     assert list(other) == list(english)
     assert [key for key, text in other.items() if not text.strip()] == []
+
+
+def test_english_sentences_are_what_the_server_says() -> None:
+    says = load("en", "main")["adacorrectionSays"]
+    assert says["sentences"] == SENTENCES
+    assert says["reasons"] == {reason.value: reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize("name", FILES)
+@every_language
+def test_what_is_filled_in_is_the_same(language: str, name: str) -> None:
+    filled = {
+        path: (set(re.findall(r"{\w+}", text)), set(re.findall(r"{\w+}", own)))
+        for (path, text), (_, own) in zip(leaves(load("en", name)), leaves(load(language, name)), strict=True)
+    }
+    assert [path for path, (english, own) in filled.items() if english != own] == []
+
+
+@pytest.mark.parametrize("language", SCRIPTS)
+def test_sentences_are_translated(language: str) -> None:
+    says = dict(leaves(load(language, "main")["adacorrectionSays"]))
+    assert [key for key, text in says.items() if not re.search(SCRIPTS[language], text)] == []
 
 
 @pytest.mark.parametrize("language", SCRIPTS)

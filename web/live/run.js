@@ -1,6 +1,6 @@
 // A run as the server tells it (nodes/host/events.py), read into lanes of cells. No DOM, no drawing.
 
-import { fill } from "./words.js";
+import { fill, join, say } from "./words.js";
 
 export const COMPUTED = 0;
 export const CORRECTED = 1;
@@ -9,7 +9,8 @@ export const HELD = 2;
 // The run in a message, or null where a message is not of that kind.
 export function readRun(message) {
   const isRun = message && Array.isArray(message.records) && Array.isArray(message.columns);
-  if (!isRun || !Array.isArray(message.groups) || !(message.num_steps >= 0)) return null;
+  const lists = [message?.groups, message?.outlook];
+  if (!isRun || !lists.every(Array.isArray) || !message.found || !(message.num_steps >= 0)) return null;
   const records = message.records.map((row) =>
     Object.fromEntries(message.columns.map((name, i) => [name, row[i]])),
   );
@@ -92,7 +93,7 @@ export function describeCell(cell, words) {
   const parts = [fill(words.cell, { step: cell.step_index + 1, branch: cell.branch, outcome })];
   const add = (template, value) => value != null && parts.push(fill(template, { value: short(value) }));
   if (cell.outcome === CORRECTED) add(words.weight, cell.weight);
-  if (cell.reason) parts.push(fill(words.why, { reason: cell.reason }));
+  if (cell.reason) parts.push(words.says?.reasons[cell.reason] ?? cell.reason);
   add(words.driftIs, cell.drift);
   add(words.expectedIs, cell.expected_error);
   add(words.measuredIs, cell.measured_error);
@@ -106,7 +107,13 @@ export function describeCell(cell, words) {
 // What was found, and what the setting can do to the run.
 export function describeSetting(run, words) {
   const cache = run.cache_bytes ? fill(words.cache, { value: size(run.cache_bytes) }) : "";
-  return `${run.found}${cache}. ${run.outlook}`;
+  return fill(words.setting, { found: say([run.found], words), cache, outlook: say(run.outlook, words) });
+}
+
+// The line of text on the node: what can be expected, then where the run stands, with a warning where there is one.
+export function describeRun(run, words) {
+  if (!run.records.length) return describeSetting(run, words);
+  return join([summarise(run, words), run.is_warning ? say(run.outlook, words) : ""]);
 }
 
 function size(bytes) {

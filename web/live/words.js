@@ -1,5 +1,6 @@
 // What the live view says. A language's own words are merged over these: locales/<language>/main.json,
-// under "adacorrectionLive", with the same keys. What is in braces is filled in.
+// under "adacorrectionLive", with the same keys. What is in braces is filled in. What the server says in English
+// (adacorrection_core/sentences.py) is there under "adacorrectionSays": `says` in the words of a page.
 
 export const WORDS = {
   idle: "Live view: fills while sampling",
@@ -22,10 +23,10 @@ export const WORDS = {
   step: "Step {step} of {steps}.",
   done: "{steps} steps done.",
   stopped: "Stopped at step {step} of {steps}.",
+  setting: "{found}{cache}. {outlook}",
   cache: ", cache {value}",
   cell: "Step {step}, {branch}, {outcome}",
   weight: "weight {value}",
-  why: "{reason}",
   driftIs: "drift {value}",
   expectedIs: "expected error {value}",
   measuredIs: "measured error {value}",
@@ -36,3 +37,12 @@ export const WORDS = {
 export function fill(template, values) {
   return template.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
+
+// Sentences of the server's in the language of the page; in English where that has no words for them.
+export function say(sentences, words) {
+  const said = ({ text, key, values }) => fill(words.says?.sentences[key] ?? text, values);
+  return join(sentences.map(said));
+}
+
+// Sentences in a row; no space after an ideographic full stop.
+export const join = (texts) => texts.filter(Boolean).join(" ").replaceAll("\u3002 ", "\u3002");
