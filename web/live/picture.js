@@ -3,7 +3,7 @@
 
 import { CORRECTED, COMPUTED, HELD, makeRows } from "./run.js";
 
-const LABEL = 13; // pixels, like all lengths here
+const LABEL = 14; // pixels, like all lengths here
 const GAP = 5;
 const ROW = 5; // about how high a row of the heat map is
 const FAINTEST = 0.4; // opacity of a corrected step whose weight is next to nothing
@@ -37,7 +37,7 @@ function drawLane(context, layout, run, lane, top, scale, colours) {
   context.fillStyle = colours.text;
   context.font = `10px ${colours.font}`;
   context.textBaseline = "alphabetic";
-  context.fillText(lane.label ?? lane.branch, 0, top - 3, layout.width);
+  context.fillText(lane.label ?? lane.branch, 0, top - 4, layout.width);
   const rows = placeRows(run, top, layout.lane);
   context.fillStyle = colours.empty;
   for (const row of rows) context.fillRect(0, row.top, layout.width, row.height);

@@ -70,16 +70,15 @@ export function cellAt(lane, place) {
 
 // The run in one or two sentences.
 export function summarise(run, words) {
-  const counts = [COMPUTED, CORRECTED, HELD].map(
-    (outcome) => run.records.filter((record) => record.outcome === outcome).length,
-  );
+  // Of the first lane: cond and uncond of a step are decided together.
+  const count = (outcome) => run.lanes[0]?.cells.filter((cell) => cell.outcome === outcome).length ?? 0;
   const step = (run.records.at(-1)?.step_index ?? -1) + 1;
   const place = run.is_finished ? words.done : run.is_over ? words.stopped : words.step;
   return fill(words.summary, {
     place: fill(place, { step, steps: run.num_steps }),
-    computed: counts[COMPUTED],
-    corrected: counts[CORRECTED],
-    held: counts[HELD],
+    computed: count(COMPUTED),
+    corrected: count(CORRECTED),
+    held: count(HELD),
     blocks: percent(run.blocks_saved),
     saved: seconds(run.seconds_saved),
     taken: seconds(run.seconds),

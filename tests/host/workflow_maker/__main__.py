@@ -1,6 +1,6 @@
 """Write workflows/*.json anew, from the node definitions of a running host.
 
-python tests/host/make_workflows.py     with the host's Python; COMFYUI_PATH as for the host tests
+cd tests/host && HOST_PYTHON -m workflow_maker [--thumbnails]     COMFYUI_PATH as for the host tests
 """
 
 from __future__ import annotations

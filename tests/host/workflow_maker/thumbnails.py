@@ -54,15 +54,24 @@ def of_run(server: Server, workflow: dict[str, Any]) -> Image.Image:
     card = Image.new("RGB", (SIZE, SIZE), DARK.background)
     top = 0
     for picture in pictures:
-        share = SIZE if len(pictures) == 1 else SIZE * 9 // 20
+        share = SIZE * 3 // 5
         if picture.width == picture.height:
             picture = picture.resize((share, share), Image.Resampling.LANCZOS)
             card.paste(picture, ((SIZE - share) // 2, top))
         else:
             picture = picture.resize((SIZE, round(picture.height * SIZE / picture.width)))
-            card.paste(picture, (0, top))
+            card.paste(upper_part(picture, SIZE - top), (0, top))
         top += picture.height
     return card
+
+
+def upper_part(picture: Image.Image, height: int) -> Image.Image:
+    """What has room of a picture, cut where nothing is drawn."""
+    for bottom in range(min(height, picture.height), 1, -1):
+        colours = picture.crop((0, bottom - 1, picture.width, bottom)).getcolors(picture.width) or []
+        if len(colours) == 1:
+            return picture.crop((0, 0, picture.width, bottom))
+    return picture
 
 
 def fetched(server: Server, run: Run, node: str) -> Image.Image:
