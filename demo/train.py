@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor, autocast, nn
 from torch.optim import Optimizer
 
 from demo.examples import Batch, Examples
@@ -39,7 +39,7 @@ def flow_loss(model: nn.Module, batch: Batch) -> Tensor:
     """The mean squared error of the predicted velocity."""
     sigma = batch.sigma[:, None, None, None]
     noisy = torch.lerp(batch.clean, batch.noise, sigma)
-    with torch.autocast(noisy.device.type, torch.bfloat16):
+    with autocast(noisy.device.type, torch.bfloat16):
         velocity = predict(model, noisy, batch.sigma, batch.context, batch.pooled)
     return nn.functional.mse_loss(velocity.float(), batch.noise - batch.clean)
 

@@ -9,6 +9,7 @@ pytest.importorskip("diffusers", reason="the diffusers adapter is tested with di
 
 from diffusers import FirstBlockCacheConfig
 from tiny_transformers import TINY, make, sample, start_latent, velocity
+from torch.nn import Linear
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import adacorrection
@@ -156,5 +157,5 @@ def test_a_batch_that_cannot_be_shared_is_refused(flux):
 
 def test_unknown_transformer_is_refused_by_name():
     with pytest.raises(ConfigError, match=r"does not know 'Linear'.*FluxTransformer2DModel"):  # noqa: SIM117
-        with adacorrection(torch.nn.Linear(2, 2), LOOSE, SIGMAS):
+        with adacorrection(Linear(2, 2), LOOSE, SIGMAS):
             pass

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file
-from torch import nn
+from torch.nn import Linear
 
 from demo import train
 from demo.draw import MODEL_FOLDER
@@ -70,7 +70,7 @@ def test_prompt_follows_picture_and_ground(options: argparse.Namespace) -> None:
 
 
 def test_gradient_passes_straight_through_the_rounding() -> None:
-    model = nn.Linear(1, 1, bias=False)
+    model = Linear(1, 1, bias=False)
     weights = train.RoundedWeights(model)
     weights.masters["weight"].data.fill_(1.05)
     weights.show(weights.masters)

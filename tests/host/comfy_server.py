@@ -127,16 +127,17 @@ def take(message: aiohttp.WSMessage, prompt_id: str, run: Run, on_step: Callable
 
 
 @contextmanager
-def running_server(host: Path, folder: Path) -> Iterator[Server]:
+def running_server(host: Path, folder: Path, pack: Path = PACK_ROOT) -> Iterator[Server]:
     """Start the host's server on a free port and end it afterwards.
 
     Args:
         host: the ComfyUI to start.
         folder: an empty folder for everything that it reads and writes.
+        pack: the node pack to link in.
     """
     for name in ("custom_nodes", "models/diffusion_models", "input", "output", "temp", "user"):
         (folder / name).mkdir(parents=True)
-    (folder / "custom_nodes" / "adacorrection").symlink_to(PACK_ROOT, target_is_directory=True)
+    (folder / "custom_nodes" / "adacorrection").symlink_to(pack, target_is_directory=True)
     (folder / "models/diffusion_models/tinyflux.safetensors").symlink_to(
         PACK_ROOT / "demo/model/tinyflux.safetensors"
     )
