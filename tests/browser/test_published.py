@@ -1,7 +1,7 @@
 """The pack as ComfyUI's registry would publish it: complete, and without a fault that comfy-test knows.
 
-Of its levels those that need no network: syntax, registration, javascript and hazards. Registration is asked of
-a running server, since the level's own way there clones ComfyUI. To run them by hand: CONTRIBUTING.md.
+Of its levels those that need no network: syntax, registration, javascript and hazards. Registration is asked
+of a running server, since the level's own way there clones ComfyUI. To run them by hand: CONTRIBUTING.md.
 """
 
 from __future__ import annotations
