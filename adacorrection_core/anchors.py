@@ -11,6 +11,7 @@ from torch import Tensor
 from .correction import time_gain
 from .corrector import KNOTS
 from .drift import num_sampled
+from .risk import turned
 
 MAX_ANCHORS = 2
 # Its knots, the shift, the forecast summed up, and velocity, latent and velocity handed on of the last step.
@@ -156,7 +157,7 @@ class AnchorHistory:
         """How many of its last movements the velocity should have moved; 0 where there is but one pass."""
         if len(self.anchors) < 2:
             return 0.0
-        return time_gain(time, self.anchors[0].time, self.anchors[1].time)
+        return time_gain(turned(time), turned(self.anchors[0].time), turned(self.anchors[1].time))
 
     @property
     def bytes_held(self) -> int:

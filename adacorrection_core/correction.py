@@ -3,9 +3,12 @@
 The anchors are the last two full passes: noise levels t_1 < t_2 and velocities v_1, v_2. The forecast is the
 cached velocity and a step along its last movement, as long as the noise level says,
 
-    f = v_1 + g (v_1 - v_2),    g = (t - t_1) / (t_1 - t_2),
+    f = v_1 + g (v_1 - v_2),    g = (u - u_1) / (u_1 - u_2),
 
-and the correction weight w blends it with the cached one, as the paper's ACM blends cached and fresh
+where u(t) is how far the velocity of trained models turns below a noise level (`risk.turned`): it turns
+fast at first, so that a step as long as the noise level alone says would overshoot. Then
+
+the correction weight w blends it with the cached one, as the paper's ACM blends cached and fresh
 (arXiv 2602.13357, Eq. 6): v_hat = (1 - w) v_1 + w f. At each full pass the truth is at hand, so the best
 weight is measured there, w* = <v - v_1, f - v_1> / |f - v_1|^2, and steers the steps to come.
 """
@@ -17,14 +20,14 @@ from dataclasses import dataclass
 MAX_GAIN = 4.0
 
 
-def time_gain(time: float, newest: float, older: float) -> float:
+def time_gain(now: float, newest: float, older: float) -> float:
     """How many of the last movements lie between the newest full pass and now; at most 4.
 
     Args:
-        time, newest, older: noise levels on the flow's scale, 0 (clean) to 1 (noise), rising.
+        now, newest, older: u, how far the velocity has yet to turn, rising.
     """
     moved = newest - older
-    return min(max((time - newest) / moved, 0.0), MAX_GAIN) if moved else 0.0
+    return min(max((now - newest) / moved, 0.0), MAX_GAIN) if moved else 0.0
 
 
 @dataclass

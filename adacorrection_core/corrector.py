@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .risk import turned
+
 KNOTS = 3  # full passes interpolated through: a parabola
 FOLLOWS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
 
@@ -117,7 +119,8 @@ class Corrector:
 
     def interpolated(self) -> Tensor:
         """Sum of weight * velocity over the corrected steps, interpolated through the knots."""
-        coefficients = interpolation(self.weights, [knot.time for knot in self.knots])
+        points = [(turned(time), weight) for time, weight in self.weights]
+        coefficients = interpolation(points, [turned(knot.time) for knot in self.knots])
         pairs = list(zip(coefficients, self.knots, strict=True))
         total = pairs[0][1].velocity.float() * pairs[0][0]
         for coefficient, knot in pairs[1:]:
@@ -166,12 +169,25 @@ class Corrector:
 
 
 def interpolation(points: Sequence[tuple[float, float]], knots: Sequence[float]) -> list[float]:
-    """Coefficients of the knots' values in the weighted sum of the polynomial through them (Lagrange).
+    """Coefficients of the knots' values in the weighted sum of a curve through them.
+
+    The curve is a line through the two newest knots, and the parabola through three as far as their
+    distances are alike: one through two knots side by side and a distant third swings far off in between.
 
     Args:
-        points: (time, weight) of each place where the polynomial is read.
-        knots: times of the known values, all different.
+        points: (place, weight) of each place where the curve is read, between the two newest knots.
+        knots: places of two or three known values, newest first, all different.
     """
+    line = lagrange(points, knots[:2])
+    if len(knots) < 3:
+        return line
+    share = min(abs((knots[1] - knots[2]) / (knots[0] - knots[1])), 1.0)
+    pairs = zip([*line, 0.0], lagrange(points, knots), strict=True)
+    return [straight + share * (bent - straight) for straight, bent in pairs]
+
+
+def lagrange(points: Sequence[tuple[float, float]], knots: Sequence[float]) -> list[float]:
+    """Coefficients of the knots' values in the weighted sum of the polynomial through all of them."""
 
     def basis(index: int, time: float) -> float:
         product = 1.0

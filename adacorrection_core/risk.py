@@ -51,6 +51,17 @@ def error_growth(time: float) -> float:
     return early + LAST_GROWTH / max(time, LEAST_TIME)
 
 
+def turned(time: float) -> float:
+    """How far the velocity has yet to turn at this noise level: the integral of `error_growth` from 0.
+
+    Between two full passes the velocity moves more evenly by this measure than by the noise level.
+    """
+    time, power = min(max(time, 0.0), 1.0), GROWTH_POWER + 1.0
+    early = MIDDLE_GROWTH * time + (1.0 - MIDDLE_GROWTH) * math.pow(time, power) / power
+    late = math.log(time / LEAST_TIME) + 1.0 if time > LEAST_TIME else time / LEAST_TIME
+    return early + LAST_GROWTH * late
+
+
 def time_drift(time: float, anchor_time: float) -> float:
     """How far the velocity is expected to have turned since a full pass, as far as the noise level tells.
 

@@ -15,6 +15,7 @@ from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.evaluation import Branch
 from adacorrection_core.readings import VelocityReading
+from adacorrection_core.risk import turned
 from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome, Reason
 
@@ -87,9 +88,9 @@ def test_no_tolerance_is_bit_identical_throughout(tolerance):
         assert torch.equal(output, ToyModel()(smooth_input(record.sigma)))
 
 
-def test_velocity_linear_in_time_is_forecast_exactly():
+def test_velocity_that_turns_evenly_is_forecast_exactly():
     def linear_input(sigma):
-        return torch.linspace(1, 2, 12).reshape(1, 3, 4) * (1 + sigma)
+        return torch.linspace(1, 2, 12).reshape(1, 3, 4) * (1 + 3 * turned(sigma))
 
     config = CorrectionConfig(tolerance=1.0, warmup_steps=3, sensitivity=100.0, max_consecutive=3)
     report, outputs = run_all(ToyModel(), inputs=linear_input, config=config)
@@ -98,11 +99,16 @@ def test_velocity_linear_in_time_is_forecast_exactly():
         torch.testing.assert_close(output, ToyModel()(linear_input(1 - step / 10)), rtol=1e-5, atol=0)
 
 
+def turning_input(sigma):
+    """An input that turns as fast as the velocity of trained models does."""
+    return smooth_input(3 * turned(sigma))
+
+
 def test_correction_is_nearer_to_the_truth_than_holding():
     errors = []
     for is_correcting in (True, False):
-        _, outputs = run_all(ToyModel(), is_correcting=is_correcting)
-        truth = [ToyModel()(smooth_input(1 - i / 10)) for i in range(10)]
+        _, outputs = run_all(ToyModel(), inputs=turning_input, is_correcting=is_correcting)
+        truth = [ToyModel()(turning_input(1 - i / 10)) for i in range(10)]
         errors.append(sum(float((a - b).norm()) for a, b in zip(outputs, truth, strict=True)))
     assert errors[0] < 0.6 * errors[1]
 

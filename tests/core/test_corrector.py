@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adacorrection_core.corrector import Corrector, interpolation
+from adacorrection_core.risk import turned
 
 SIGMAS = [1.0, 0.8, 0.6, 0.45, 0.3, 0.1, 0.0]
 
@@ -19,6 +20,13 @@ def test_interpolation_reads_a_parabola_exactly():
     coefficients = interpolation(points, knots)
     got = sum(c * parabola(k) for c, k in zip(coefficients, knots, strict=True))
     assert got == pytest.approx(sum(weight * parabola(time) for time, weight in points))
+
+
+def test_a_parabola_counts_as_far_as_the_knots_distances_are_alike():
+    # At 1 between values at 0, 2 and 2.5: (1, 1) / 2 by the line, (3, 15, -8) / 10 by the parabola, a quarter
+    # of which counts.
+    assert interpolation([(1.0, 1.0)], [0.0, 2.0]) == pytest.approx([0.5, 0.5])
+    assert interpolation([(1.0, 1.0)], [0.0, 2.0, 2.5]) == pytest.approx([0.45, 0.75, -0.2])
 
 
 def sample(velocity, is_computed, corrector):
@@ -37,9 +45,10 @@ def sample(velocity, is_computed, corrector):
     return latent
 
 
-def test_held_steps_are_made_good_where_the_velocity_is_a_parabola():
+def test_held_steps_are_made_good_where_the_velocity_turns_as_expected():
     def velocity(sigma):
-        return torch.tensor([[1.0, sigma, sigma**2]])
+        u = 5 * turned(sigma)
+        return torch.tensor([[1.0, u, u**2]])
 
     full = sample(velocity, lambda i: True, Corrector())
     plain = sample(velocity, lambda i: i not in (2, 4), Corrector(is_active=False))
@@ -49,12 +58,13 @@ def test_held_steps_are_made_good_where_the_velocity_is_a_parabola():
 
 
 def test_what_is_owed_by_hand():
-    """One step held at velocity 1 where the passes around it say 1 and 3: halfway it should have been 2."""
+    """One step held at velocity 1 where the passes around it say 1 and 3."""
     corrector = Corrector()
+    share = (turned(0.8) - turned(0.6)) / (turned(0.8) - turned(0.4))
     assert corrector.computed(0.8, 0.8, torch.tensor([1.0])) is None
     corrector.corrected(0.6, 0.6, torch.tensor([1.0]))
     owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]))
-    assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * (2.0 - 1.0))
+    assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * 2 * share)
     assert torch.equal(corrector.shift, owed)
     shifted = corrector.shifted(torch.tensor([7.0]), 0.2)
     assert float(shifted) == pytest.approx(7.0 + 0.2 * float(owed))

@@ -11,8 +11,10 @@ from adacorrection_core.risk import (
     ErrorModel,
     Schedule,
     error_gain,
+    error_growth,
     sigma_to_time,
     stretch,
+    turned,
 )
 from adacorrection_core.rules import (
     RiskRule,
@@ -154,3 +156,9 @@ def test_growth_rates_start_at_what_was_seen_and_fall():
     assert len(rates) == 5  # steps 4 to 8; the last one is always computed
     assert rates[0] == pytest.approx(0.2 * schedule.step_weight(4))
     assert max(rates) == rates[0]
+
+
+@pytest.mark.parametrize("time", [0.02, 0.3, 0.9])
+def test_how_far_the_velocity_turns_is_the_sum_of_how_fast(time):
+    assert (turned(time + 1e-4) - turned(time - 1e-4)) / 2e-4 == pytest.approx(error_growth(time), rel=1e-4)
+    assert turned(0.0) == 0.0
