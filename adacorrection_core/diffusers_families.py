@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from .config import ConfigError
+from .diffusers_levels import TRAINED_TIMESTEPS
 from .stages import Stage
-
-TRAINED_TIMESTEPS = 1000.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,6 @@ class Family:
             return timestep / self.timestep_unit
         level = timestep.amax().reshape(1) if timestep.ndim > 1 else timestep
         return level.float() / self.timestep_unit
-
-
-def flow_levels(sigmas: Sequence[float]) -> list[float]:
-    """Noise levels 0 to 1 of a schedule, which may be given as timesteps, 0 to 1000."""
-    unit = TRAINED_TIMESTEPS if max(sigmas) > 1.0 else 1.0
-    return [float(sigma) / unit for sigma in sigmas]
 
 
 _IMAGE, _TEXT = (0, "hidden_states"), (1, "encoder_hidden_states")

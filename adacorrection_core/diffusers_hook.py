@@ -6,7 +6,7 @@ import importlib
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from .blocks import BlockHooks
 from .config import ConfigError, CorrectionConfig
 from .diffusers_families import Family, family_of
+from .diffusers_levels import LearntLevels, scheduler_levels
+from .diffusers_settlement import GuidedSettlement
 from .evaluation import Branch
 from .readings import VelocityReading
 from .risk import Schedule
@@ -24,7 +26,6 @@ from .state import RunState
 from .stats import RunReport
 from .watched import WatchedModel
 
-HOOK_NAME = "adacorrection"
 SHARED_CONTEXT = "cond_uncond"  # what pipelines call the context of a batch with both
 
 
@@ -38,6 +39,7 @@ class Setting:
         cfg: scale of classifier-free guidance, where "cond" and "uncond" are combined by it.
         make_rule: another decision rule than AdaCorrection's own.
         is_correcting: False holds the cached velocity, as a plain cache does.
+        is_settling: False where the pipeline changes the latents between steps, as inpainting does.
     """
 
     config: CorrectionConfig
@@ -45,33 +47,40 @@ class Setting:
     cfg: float | None = None
     make_rule: Callable[[Schedule], Rule] | None = None
     is_correcting: bool = True
+    is_settling: bool = True
 
 
 class TransformerHook:
     """A stateful hook in the sense of diffusers (ModelHook): looks after a transformer's calls, run by run.
 
-    A run ends when the pipeline says so (it resets stateful hooks when it is through), and where it does not,
-    when the scheduler has been given new timesteps.
+    A run ends when the pipeline says so (it resets stateful hooks when it is through). Where it does not, the
+    next one begins when the scheduler has been given new timesteps, or when the noise level starts again.
 
     Args:
         transformer: of a supported class.
         setting: for all runs.
-        scheduler: where the noise levels are read; None where `begin` is told them.
+        find_scheduler: where the noise levels are read; None where `tell` is called, or where they are to be
+            learnt from the calls.
     """
 
     _is_stateful = True
 
-    def __init__(self, transformer: nn.Module, setting: Setting, scheduler: Any = None) -> None:
+    def __init__(
+        self, transformer: nn.Module, setting: Setting, find_scheduler: Callable[[], Any] | None = None
+    ) -> None:
         self.family: Family = family_of(transformer)
         self.transformer = transformer
         self.setting = setting
-        self.scheduler = scheduler
+        self.find_scheduler = find_scheduler
         self.layers = find_layers(transformer, self.family.stages)
         self.block_hooks = BlockHooks(self.layers)  # for all runs: compiled graphs guard on the stand-ins
         self.contexts = importlib.import_module("diffusers.hooks.hooks").StateManager(dict)
         self.fn_ref: Any = None  # the registry puts the forward that it hooks here
         self.model: WatchedModel | None = None
+        self.settlement: GuidedSettlement | None = None
+        self.is_told = False
         self.timesteps: Tensor | None = None
+        self.learnt: LearntLevels | None = None
         self.started = 0.0
         self.report: RunReport | None = None
 
@@ -96,57 +105,35 @@ class TransformerHook:
 
     def reset_state(self, module: nn.Module) -> nn.Module:
         """The pipeline is through with its run."""
-        if self.scheduler is not None:
+        if not self.is_told:
             self.finish()
         return module
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """One call of the transformer."""
         arguments = self.bound(args, kwargs)
-        model, wants_dict = self.model_of_run(), arguments.get("return_dict", True)
-        latent: Tensor = arguments["hidden_states"]
         branches = self.branches_of(arguments)
+        timestep, latent = arguments["timestep"], arguments["hidden_states"]
+        level = self.ready(branches, self.family.noise_level(timestep))
+        model, settlement = self.model, self.settlement
+        assert model is not None and settlement is not None
+        if isinstance(timestep, Tensor) and timestep.ndim > 1:
+            settlement.stop()  # tokens have levels of their own
 
-        def compute(given: Tensor) -> Tensor:
+        def forward(given: Tensor) -> Tensor:
             changed = {**arguments, "hidden_states": given, "return_dict": False}
             velocity: Tensor = self.fn_ref.original_forward(**changed)[0]
             return velocity
 
-        velocity = self.settled_call(model, branches, latent, arguments["timestep"], compute)
-        if self.scheduler is not None:
-            self.after_call(model.run)
-        if not wants_dict:
+        def compute(given: Tensor) -> Tensor:
+            return model.call(level, branches, VelocityReading(given), lambda: forward(given))
+
+        velocity = settlement.call([branch.role for branch in branches], latent, level, compute)
+        if not self.is_told:
+            self.after_call(model.run, settlement)
+        if not arguments.get("return_dict", True):
             return (velocity,)
         return importlib.import_module("diffusers.models.modeling_outputs").Transformer2DModelOutput(velocity)
-
-    def settled_call(
-        self,
-        model: WatchedModel,
-        branches: list[Branch],
-        latent: Tensor,
-        timestep: Any,
-        compute: Callable[[Tensor], Tensor],
-    ) -> Tensor:
-        """One call, with the debt of corrected steps settled where the call holds all conditionings."""
-        run, level, cfg = model.run, self.family.noise_level(timestep), self.setting.cfg
-        roles = [branch.role for branch in branches]
-        is_whole = len(roles) == 1 or (cfg is not None and set(roles) == {"cond", "uncond"})
-        if not is_whole or not run.is_correcting or run.config.is_off or run.config.mode == "paper":
-            return model.call(level, branches, VelocityReading(latent), lambda: compute(latent))
-        count = len(branches)
-        given = latent
-        if run.corrector.shift is not None:
-            shift = run.corrector.shift.repeat(count, *[1] * (latent.ndim - 1))
-            given = latent + (shift * flat_level(level, latent)).to(latent.dtype)
-        velocity = model.call(level, branches, VelocityReading(given), lambda: compute(given))
-        guided = velocity
-        if cfg is not None and count == 2:
-            parts = dict(zip(roles, velocity.chunk(2), strict=True))
-            guided = torch.lerp(parts["uncond"], parts["cond"], cfg)
-        run.settle(latent[: len(guided)], guided)
-        if run.corrector.shift is None:
-            return velocity
-        return velocity - run.corrector.shift.repeat(count, *[1] * (latent.ndim - 1)).to(velocity.dtype)
 
     def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call by name, however they were passed."""
@@ -177,23 +164,59 @@ class TransformerHook:
             )
         return [Branch(name, name) for name in names]
 
-    def model_of_run(self) -> WatchedModel:
-        """The model in its present run; a new one where the scheduler has new timesteps."""
-        if self.scheduler is not None and (
-            self.model is None or self.timesteps is not self.scheduler.timesteps
-        ):
+    def ready(self, branches: list[Branch], level: Tensor | float) -> Tensor | float:
+        """Have a run for a call, a new one where that begins here.
+
+        Returns:
+            the call's noise level, as given or as read from the device.
+        """
+        if self.is_told:
+            return level
+        if self.find_scheduler is None:
+            return self.learn(branches, level)
+        scheduler = self.find_scheduler()
+        if self.model is None or self.timesteps is not scheduler.timesteps:
             self.abandon()
-            self.timesteps = self.scheduler.timesteps
-            self.begin(scheduler_levels(self.scheduler))
-        assert self.model is not None
-        return self.model
+            self.timesteps = scheduler.timesteps
+            self.begin(scheduler_levels(scheduler))
+        return level
+
+    def learn(self, branches: list[Branch], level: Tensor | float) -> float:
+        """The same where the noise levels are known from the calls alone."""
+        if self.model is None:
+            number = float(level.reshape(-1)[0]) if isinstance(level, Tensor) else level
+        else:  # with all else that waits, so that the call itself has nothing left to wait for
+            self.model.run.close_if_over([branch.key for branch in branches])
+            number, _ = self.model.run.read(level)
+        if self.learnt is None or self.learnt.is_another_run(number):
+            self.abandon()
+            self.learnt = LearntLevels()
+        self.learnt.meet(number, self.steps_left())
+        if self.model is None:
+            self.begin(self.learnt.sigmas)
+        else:
+            run = self.model.run
+            run.reschedule(replace(run.schedule, sigmas=tuple(self.learnt.sigmas)))
+        return number
+
+    def steps_left(self) -> int | None:
+        """Steps from this call's on, where the pipeline says so in its cache context."""
+        context = self.contexts._context
+        index, count = (getattr(context, name, None) for name in ("step_index", "num_inference_steps"))
+        return None if index is None or count is None else int(count) - int(index)
+
+    def tell(self, sigmas: Sequence[float]) -> RunState:
+        """Begin the only run that there will be, at these noise levels."""
+        self.is_told = True
+        return self.begin(sigmas)
 
     def begin(self, sigmas: Sequence[float]) -> RunState:
         """A new run at these noise levels, 1 (noise) to 0, one more than steps."""
         config = self.setting.config
         first, last = 1.0 - config.start_percent, 1.0 - config.end_percent
-        # Pipelines in half precision hand the noise level over in it.
-        is_rounded = next(self.transformer.parameters()).dtype in (torch.float16, torch.bfloat16)
+        # Pipelines in half precision hand the noise level over in it; what is learnt of it is so rounded.
+        is_half = next(self.transformer.parameters()).dtype in (torch.float16, torch.bfloat16)
+        is_rounded = is_half and self.learnt is None
         schedule = Schedule(tuple(sigmas), True, first, last, config.warmup_steps, is_rounded)
         family = f"{type(self.transformer).__name__}, {len(self.layers)} blocks"
         self.report = RunReport(config.name, family, schedule.num_steps)
@@ -208,84 +231,34 @@ class TransformerHook:
         )
         self.model = WatchedModel(self.layers, run)
         self.model.hooks = self.block_hooks
+        self.settlement = GuidedSettlement(run, self.setting.cfg, self.setting.is_settling)
         self.started = time.perf_counter()
         return run
 
-    def after_call(self, run: RunState) -> None:
+    def after_call(self, run: RunState, settlement: GuidedSettlement) -> None:
         """In a pipeline the run may end here: its seconds are those up to now.
 
         Past the last step nothing is corrected, and what was remembered would stand in the VAE's way.
         """
         run.report.seconds = time.perf_counter() - self.started
-        if run.evaluation is not None and run.schedule.is_last(run.evaluation.step_index):
+        is_end_known = self.learnt is None or self.learnt.is_end_known
+        if is_end_known and run.evaluation is not None and run.schedule.is_last(run.evaluation.step_index):
             run.branches.clear()
+            if not settlement.parts:  # another conditioning of the same step is still to come
+                settlement.stop()
 
     def finish(self) -> None:
         """The run is complete."""
         if self.model is not None:
+            if self.learnt is not None:
+                self.model.run.report.num_steps = len(self.learnt.met)
             self.model.run.finish()
         self.abandon()
 
     def abandon(self) -> None:
         """No run is under way any more; its report stays."""
         if self.model is not None:
-            if self.scheduler is None:
+            if self.is_told:
                 self.model.run.report.seconds = time.perf_counter() - self.started
             self.model.run.release()
-        self.model = self.timesteps = None
-
-
-def flat_level(level: Tensor | float, latent: Tensor) -> Tensor | float:
-    """A noise level, to go with a latent (B, ...)."""
-    return level.reshape(-1, *[1] * (latent.ndim - 1)) if isinstance(level, Tensor) else level
-
-
-def scheduler_levels(scheduler: Any) -> list[float]:
-    """Noise levels of the run that a scheduler has been set up for, 1 to 0, one more than steps.
-
-    A run may begin in the middle: with a picture to start from, or as the second of two experts.
-    """
-    begin = getattr(scheduler, "step_index", None) or getattr(scheduler, "begin_index", None) or 0
-    scale = float(scheduler.config.num_train_timesteps)
-    return [timestep / scale for timestep in scheduler.timesteps[begin:].tolist()] + [0.0]
-
-
-def attach(hook: TransformerHook) -> None:
-    """Register a hook with its transformer.
-
-    Raises:
-        ConfigError: this or another cache is enabled already.
-    """
-    transformer: Any = hook.transformer
-    present = getattr(transformer, "_cache_config", None)
-    if present is not None:
-        raise ConfigError(
-            f"A cache is enabled on this transformer already ({type(present).__name__}), and two would skip "
-            "twice. Call disable_adacorrection(transformer) or transformer.disable_cache() first."
-        )
-    registry = importlib.import_module("diffusers.hooks").HookRegistry.check_if_exists_or_initialize(
-        transformer
-    )
-    registry.register_hook(hook, HOOK_NAME)
-    transformer._cache_config = hook.setting.config  # enable_cache then refuses a second cache
-    if not hasattr(transformer, "_reset_stateful_cache"):  # what pipelines call when they are through
-        transformer._reset_stateful_cache = registry.reset_stateful_hooks
-
-
-def attached(transformer: nn.Module) -> TransformerHook | None:
-    """Our hook on a transformer, if there is one."""
-    registry = getattr(transformer, "_diffusers_hook", None)
-    hook: TransformerHook | None = registry.get_hook(HOOK_NAME) if registry is not None else None
-    return hook
-
-
-def detach(transformer: Any) -> None:
-    """Take our hook away, and what diffusers' registry leaves behind where it holds no other."""
-    registry = transformer._diffusers_hook
-    registry.remove_hook(HOOK_NAME, recurse=False)
-    for name in ("_cache_config", "_reset_stateful_cache"):
-        transformer.__dict__.pop(name, None)
-    if not registry.hooks:
-        del transformer._diffusers_hook
-        if getattr(transformer.forward, "__func__", None) is type(transformer).forward:
-            transformer.__dict__.pop("forward", None)
+        self.model = self.settlement = self.timesteps = self.learnt = None

@@ -114,6 +114,15 @@ class RunState:
         self.report.note = self.report.note or budget.note
         return budget
 
+    def reschedule(self, schedule: Schedule) -> None:
+        """The noise levels to come are known better than before; those that have been stay as they were."""
+        self.schedule = self.settlement.schedule = schedule
+        self.report.num_steps = schedule.num_steps
+        if isinstance(self.rule, RiskRule):
+            if self.rule.budget is not None and self.report.note == self.rule.budget.note:
+                self.report.note = ""
+            self.rule.schedule, self.rule.budget = schedule, self.budget()
+
     def enter_evaluation(self, sigma: float, keys: list[Hashable]) -> Evaluation:
         """The evaluation that a call belongs to: a new one at another sigma, or when a branch comes again."""
         current = self.evaluation

@@ -32,14 +32,20 @@ def flux():
     return make("FluxTransformer2DModel")
 
 
+@pytest.fixture(params=["told", "learnt"])
+def levels(request):
+    """The noise levels as an argument, or none, so that they are learnt from the calls."""
+    return SIGMAS if request.param == "told" else None
+
+
 def test_each_supported_class_is_tested():
     assert FAMILIES.keys() == TINY.keys()
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1e-12])
-def test_no_tolerance_is_bit_identical(transformer, tolerance):
+def test_no_tolerance_is_bit_identical(transformer, tolerance, levels):
     plain = sample(transformer, SIGMAS, 2)
-    with adacorrection(transformer, CorrectionConfig(tolerance=tolerance), SIGMAS, branches=BOTH) as run:
+    with adacorrection(transformer, CorrectionConfig(tolerance=tolerance), levels, branches=BOTH) as run:
         hooked = sample(transformer, SIGMAS, 2)
     assert torch.equal(plain, hooked)
     assert run.report.block_fraction == 1.0
@@ -47,14 +53,16 @@ def test_no_tolerance_is_bit_identical(transformer, tolerance):
     assert run.report.records[0].blocks_total == TINY[type(transformer).__name__].num_blocks
 
 
-def test_a_corrected_run_is_close_cheaper_and_the_same_each_time(transformer):
+def test_a_corrected_run_is_close_cheaper_and_the_same_each_time(transformer, levels):
     plain = sample(transformer, SIGMAS)
     results = []
     for _ in range(2):
-        with adacorrection(transformer, LOOSE, SIGMAS) as run:
+        with adacorrection(transformer, LOOSE, levels) as run:
             results.append(sample(transformer, SIGMAS))
         assert run.report.is_finished
         assert run.report.block_fraction < 0.6
+        assert run.report.num_steps == 12
+        assert run.report.records[-1].outcome is Outcome.COMPUTE
     assert torch.equal(*results)
     assert 0 < float((plain - results[0]).norm() / plain.norm()) < 0.05
 
@@ -72,9 +80,9 @@ def test_an_unmoved_probe_gives_the_output_of_the_full_pass(transformer):
 # diffusers gives SD3 no cache_context: its pipeline has one call for both.
 @pytest.mark.parametrize("transformer", sorted(TINY.keys() - {"SD3Transformer2DModel"}), indirect=True)
 @torch.inference_mode()
-def test_cache_contexts_name_the_branches_of_separate_calls(transformer):
+def test_cache_contexts_name_the_branches_of_separate_calls(transformer, levels):
     latent = start_latent(type(transformer).__name__)
-    with adacorrection(transformer, LOOSE, SIGMAS) as run:
+    with adacorrection(transformer, LOOSE, levels) as run:
         for sigma in SIGMAS[:-1]:
             for name in ("cond", "uncond"):
                 with transformer.cache_context(name):
@@ -85,7 +93,7 @@ def test_cache_contexts_name_the_branches_of_separate_calls(transformer):
     assert {record.evaluation for record in records} == set(range(12))
 
 
-def test_an_error_inside_a_block_passes_once_and_leaves_nothing(transformer):
+def test_an_error_inside_a_block_passes_once_and_leaves_nothing(transformer, levels):
     plain, before = sample(transformer, SIGMAS), attributes(transformer)
     block = find_layers(transformer, FAMILIES[type(transformer).__name__].stages)[1].block
     calls = []
@@ -96,18 +104,75 @@ def test_an_error_inside_a_block_passes_once_and_leaves_nothing(transformer):
             raise RuntimeError("stop")
 
     handle = block.register_forward_pre_hook(fail)
-    with pytest.raises(RuntimeError, match="stop"), adacorrection(transformer, LOOSE, SIGMAS) as run:
+    with pytest.raises(RuntimeError, match="stop"), adacorrection(transformer, LOOSE, levels) as run:
         sample(transformer, SIGMAS)
     handle.remove()
     assert len(calls) == 3
     assert not run.report.is_finished
-    assert not run.branches
+    assert not (run.model if levels is None else run.branches)
     assert attributes(transformer) == before
     assert torch.equal(sample(transformer, SIGMAS), plain)
 
 
 def attributes(transformer):
     return {name: set(module.__dict__) for name, module in transformer.named_modules()}
+
+
+@torch.inference_mode()
+def test_calls_of_one_conditioning_each_are_repaid_as_one_of_both_is():
+    """What is owed is in the guided velocity, whichever call brings it."""
+    flux, results, reports = make("FluxTransformer2DModel"), [], []
+    words = TINY["FluxTransformer2DModel"].extra(2)
+
+    def uncond_and_cond(latent, sigma, is_whole):
+        both = torch.cat([latent] * 2)
+        rows = {name: words[name] for name in ("encoder_hidden_states", "pooled_projections")}
+        fixed = {name: words[name] for name in ("img_ids", "txt_ids")}
+        if is_whole:
+            timestep = torch.full((2,), sigma)
+            return flux(hidden_states=both, timestep=timestep, return_dict=False, **rows, **fixed)[0].chunk(2)
+        parts = []
+        for i, name in enumerate(BOTH):
+            own = {key: value[i : i + 1] for key, value in rows.items()}
+            timestep = torch.full((1,), sigma)
+            with flux.cache_context(name):
+                parts += flux(hidden_states=latent, timestep=timestep, return_dict=False, **own, **fixed)
+        return parts
+
+    config = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3, probe_blocks=0)
+    for is_whole, is_settling in ((True, True), (False, True), (False, False)):
+        latent = start_latent("FluxTransformer2DModel")
+        options = {"branches": BOTH if is_whole else ("cond",), "cfg": 3.0, "is_settling": is_settling}
+        with adacorrection(flux, config, SIGMAS, **options) as run:
+            for sigma, sigma_next in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+                uncond, cond = uncond_and_cond(latent, sigma, is_whole)
+                latent = latent + (sigma_next - sigma) * torch.lerp(uncond, cond, 3.0)
+        results.append(latent)
+        reports.append([record.outcome for record in run.report.records])
+    assert reports[0] == reports[1] == reports[2]
+    whole, apart, unsettled = results
+    assert float((whole - apart).norm()) < 1e-4 * float(whole.norm())
+    assert float((whole - unsettled).norm()) > 1e-3 * float(whole.norm())
+
+
+@pytest.mark.parametrize("case", ["latent twice", "tokens that stay", "own levels"])
+@torch.inference_mode()
+def test_nothing_is_repaid_where_the_input_is_not_one_latent(case):
+    flux, name = make("FluxTransformer2DModel"), "FluxTransformer2DModel"
+    latent = start_latent(name)
+    with adacorrection(flux, LOOSE, SIGMAS) as run:
+        for sigma, sigma_next in zip(SIGMAS[:4], SIGMAS[1:5], strict=True):
+            rows = torch.cat([latent] * 2) if case == "latent twice" else latent
+            extra = TINY[name].extra(len(rows))
+            timestep = torch.full((len(rows), 16) if case == "own levels" else (len(rows),), sigma)
+            if case == "own levels":
+                flux.time_text_embed.forward = lambda timestep, *words: torch.zeros(1, 32)
+            moved = flux(hidden_states=rows, timestep=timestep, return_dict=False, **extra)[0][:1]
+            if case == "tokens that stay":
+                moved[:, :3] = 0
+            latent = latent + (sigma_next - sigma) * moved
+        assert not run.corrector.is_active
+        assert not run.settlement.is_stochastic
 
 
 def test_half_precision_knows_its_steps(flux):
