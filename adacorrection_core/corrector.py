@@ -6,10 +6,14 @@ nearer to the truth. The difference is a debt of the latent: the sampler stands 
 It is repaid without another evaluation, in the way of a predictor-corrector method (UniC does so for each
 step of a solver, arXiv 2302.04867, section 3.2; here it is the steps that were forecast).
 
-Deterministic samplers move x / sigma by (1 / sigma_next - 1 / sigma) * denoised, so an error in that
-quantity stays as it is from step to step: it is the same as another noise. The model is therefore given
+Euler's method moves x / sigma by (1 / sigma_next - 1 / sigma) * denoised, so an error in that quantity
+stays as it is from step to step: it is the same as another noise. The model is therefore given
 x + sigma * shift, and the sampler's own latent is left alone; at the last step, which is always a full
 pass, what it returns is the corrected picture.
+
+With the deterministic samplers that also remember the steps before (dpmpp_2m, res_multistep, uni_pc, deis,
+lms, ipndm) the repayment is approximate: the weights below are those of Euler's steps, and what such a
+sampler remembers was handed to it before the debt was known. It moves in nearly the same way all the same.
 """
 
 from __future__ import annotations

@@ -12,9 +12,15 @@ from tiny_transformers import TINY, make, sample, start_latent, velocity
 from torch.nn import Linear
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
-from adacorrection_core.diffusers import adacorrection
+from adacorrection_core.diffusers import (
+    adacorrection,
+    disable_adacorrection,
+    enable_adacorrection,
+    report_of,
+)
 from adacorrection_core.diffusers_families import FAMILIES
 from adacorrection_core.stages import find_layers
+from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome
 
 SIGMAS = [1 - i / 12 for i in range(13)]
@@ -116,6 +122,30 @@ def test_an_error_inside_a_block_passes_once_and_leaves_nothing(transformer, lev
 
 def attributes(transformer):
     return {name: set(module.__dict__) for name, module in transformer.named_modules()}
+
+
+def test_runs_in_a_row_are_told_apart_by_their_levels(flux):
+    """Loops of one's own tell nobody when they are through."""
+    short = [1 - i / 8 for i in range(9)]
+    enable_adacorrection(flux, LOOSE)
+    first, other = sample(flux, SIGMAS), sample(flux, short)
+    report = report_of(flux)
+    again = sample(flux, SIGMAS)
+    disable_adacorrection(flux)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert [record.step_index for record in report.records] == list(range(8))
+    assert report.num_steps == 8
+    assert report.block_fraction < 0.8
+
+
+def test_learning_the_levels_waits_for_the_device_once_a_call(flux, monkeypatch):
+    reads, original = [], RunState.read_waiting
+    monkeypatch.setattr(RunState, "read_waiting", lambda run: (reads.append(len(run.unread)), original(run)))
+    config = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3, probe_blocks=0)
+    with adacorrection(flux, config):
+        sample(flux, SIGMAS)
+    assert sum(count > 0 for count in reads[:-1]) <= 12
 
 
 @torch.inference_mode()

@@ -1,9 +1,8 @@
-"""The adapter in diffusers' own pipelines, with tiny random transformers, words given and latents taken."""
+"""The adapter in diffusers' own pipelines, with tiny random transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,19 +10,9 @@ import torch
 
 pytest.importorskip("diffusers", reason="the diffusers adapter is tested with diffusers installed")
 
-from diffusers import (
-    AutoencoderKL,
-    DDPMPipeline,
-    DDPMScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxInpaintPipeline,
-    FluxKontextPipeline,
-    FluxPipeline,
-    StableDiffusion3Pipeline,
-    UniPCMultistepScheduler,
-    WanPipeline,
-)
-from tiny_transformers import make, pooled, text
+from diffusers import DDPMPipeline, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from tiny_pipelines import STEPS, Drawing, flux, inpaint, kontext, sd3, wan
+from tiny_transformers import make
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import (
@@ -36,60 +25,7 @@ from adacorrection_core.diffusers_levels import scheduler_levels
 from adacorrection_core.diffusers_registry import attached
 from adacorrection_core.stats import Outcome
 
-STEPS = 12
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
-WORDS = {"prompt_embeds": text(1, 24), "negative_prompt_embeds": 0.5 * text(1, 24)}
-POOLED = {"pooled_prompt_embeds": pooled(1), "negative_pooled_prompt_embeds": pooled(1)}
-
-
-@dataclass
-class Drawing:
-    """A pipeline and the arguments that it is called with."""
-
-    pipe: Any
-    arguments: dict[str, Any]
-
-    def __call__(self, steps: int = STEPS) -> torch.Tensor:
-        return self.pipe(
-            **self.arguments,
-            num_inference_steps=steps,
-            output_type="latent",
-            return_dict=False,
-            generator=torch.Generator().manual_seed(0),
-        )[0]
-
-
-def pipeline(pipeline_class: type, transformer: str, scheduler: Any, missing: str, **given: Any) -> Any:
-    """A pipeline without text encoders, and without a VAE unless it is among what is given."""
-    absent = dict.fromkeys(["vae", *missing.split()]) | given
-    pipe = pipeline_class(scheduler=scheduler, transformer=make(transformer), **absent)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def flux() -> Drawing:
-    """Two calls a step in contexts of their own; timesteps from 1, shifted by the picture's size."""
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    missing = "text_encoder tokenizer text_encoder_2 tokenizer_2"
-    pipe = pipeline(FluxPipeline, "FluxTransformer2DModel", scheduler, missing)
-    return Drawing(pipe, {**WORDS, **POOLED, "true_cfg_scale": 2.0, "height": 64, "width": 64})
-
-
-def sd3() -> Drawing:
-    """One call a step for both; timesteps from 1000; no cache_context and no CacheMixin."""
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    missing = "text_encoder tokenizer text_encoder_2 tokenizer_2 text_encoder_3 tokenizer_3"
-    pipe = pipeline(StableDiffusion3Pipeline, "SD3Transformer2DModel", scheduler, missing)
-    return Drawing(pipe, {**WORDS, **POOLED, "guidance_scale": 3.0, "height": 64, "width": 64})
-
-
-def wan() -> Drawing:
-    """Two calls a step; a scheduler of second order with whole numbers for timesteps."""
-    scheduler = UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-    )
-    pipe = pipeline(WanPipeline, "WanTransformer3DModel", scheduler, "text_encoder tokenizer")
-    return Drawing(pipe, {**WORDS, "guidance_scale": 3.0, "height": 32, "width": 32, "num_frames": 5})
 
 
 @pytest.fixture(scope="module", params=[flux, sd3, wan], ids=lambda make: make.__name__)
@@ -267,45 +203,6 @@ def test_separate_calls_are_repaid_where_the_guidance_is_told(make_drawing: Call
     assert all(held[step][0] > 0 for step in range(STEPS - 1))
     assert all(held[step][1] for step in range(STEPS - 1))
     assert held[STEPS - 1] == (0, False)
-
-
-def kontext() -> Drawing:
-    """The tokens of a reference picture follow those of the latent."""
-    missing = "text_encoder tokenizer text_encoder_2 tokenizer_2"
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipe = pipeline(FluxKontextPipeline, "FluxTransformer2DModel", scheduler, missing, vae=tiny_vae())
-    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(3))
-    words = {name: value for name, value in (WORDS | POOLED).items() if not name.startswith("negative")}
-    size = {"height": 32, "width": 32, "_auto_resize": False, "max_area": 32 * 32}
-    return Drawing(pipe, {**words, **size, "image": picture})
-
-
-def inpaint() -> Drawing:
-    """The known part of the picture is put back after each step."""
-    missing = "text_encoder tokenizer text_encoder_2 tokenizer_2"
-    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-    pipe = pipeline(FluxInpaintPipeline, "FluxTransformer2DModel", scheduler, missing, vae=tiny_vae())
-    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    mask = torch.ones(1, 1, 32, 32)
-    mask[..., :16] = 0
-    words = {name: value for name, value in (WORDS | POOLED).items() if not name.startswith("negative")}
-    parts = {"image": picture, "mask_image": mask, "strength": 1.0, "height": 32, "width": 32}
-    return Drawing(pipe, {**words, **parts})
-
-
-def tiny_vae() -> AutoencoderKL:
-    """Random, of 4 channels at half the size."""
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        shift_factor=0.0,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
 
 
 @pytest.mark.parametrize(
