@@ -10,6 +10,8 @@ import torch
 from diffusers import FluxTransformer2DModel, HunyuanVideoTransformer3DModel, SD3Transformer2DModel
 from torch import Tensor, nn
 
+from bench.tiny_transformers import TINY, Tiny
+
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -20,25 +22,40 @@ class Spec:
     Attributes:
         name, task: what it is, and what it draws.
         transformer: its class.
-        config, tiny_config: arguments at the real size, and those that make it tiny.
-        inputs, tiny_inputs: shapes of the floating-point arguments of a call; the first is the latent.
-        timestep_unit: what it calls pure noise.
+        config: its arguments at the real size; those that make it tiny are in `tiny_transformers`.
+        inputs: shapes of the floating-point arguments of a call: latent, words, and their pooled form.
         branches: conditionings in the batch.
         cfg: guidance that combines them; None where there is one.
-        extra: arguments that are no random tensors, for (inputs, dtype, device).
+        extra: arguments that are no random tensors, for the inputs.
+        tiny_changes: arguments in which the tiny one differs from that of the tests.
     """
 
     name: str
     task: str
-    transformer: Callable[..., nn.Module]
+    transformer: type[nn.Module]
     config: dict[str, Any]
-    tiny_config: dict[str, Any]
     inputs: Shapes
-    tiny_inputs: Shapes
-    timestep_unit: float
     branches: tuple[str, ...] = ("cond",)
     cfg: float | None = None
     extra: Callable[[Shapes], dict[str, Tensor]] = field(default=lambda shapes: {})
+    tiny_changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tiny(self) -> Tiny:
+        """The same class, made tiny."""
+        return TINY[self.transformer.__name__]
+
+    @property
+    def timestep_unit(self) -> float:
+        """What it calls pure noise."""
+        return self.tiny.timestep_unit
+
+    @property
+    def tiny_inputs(self) -> Shapes:
+        """Shapes of the same arguments at the tiny size."""
+        batch = self.inputs["hidden_states"][0]
+        arguments = {"hidden_states": torch.empty(batch, *self.tiny.latent[1:]), **self.tiny.extra(batch)}
+        return {name: tuple(arguments[name].shape) for name in self.inputs}
 
     def build(self, device: torch.device, dtype: torch.dtype, is_tiny: bool) -> nn.Module:
         """The transformer with random weights, made where it will run."""
@@ -47,7 +64,8 @@ class Spec:
         try:
             with torch.device(device):
                 torch.manual_seed(0)
-                return self.transformer(**(self.tiny_config if is_tiny else self.config)).to(device).eval()
+                config = {**self.tiny.config, **self.tiny_changes} if is_tiny else self.config
+                return self.transformer(**config).to(device).eval()
         finally:
             torch.set_default_dtype(before)
 
@@ -85,23 +103,12 @@ SPECS = [
         FluxTransformer2DModel,
         {"guidance_embeds": True},  # the class's own defaults are this model's sizes
         {
-            "guidance_embeds": True,
-            "num_layers": 2,
-            "num_single_layers": 4,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 24,
-            "pooled_projection_dim": 8,
-            "axes_dims_rope": (4, 6, 6),
-        },
-        {
             "hidden_states": (1, 4096, 64),
             "encoder_hidden_states": (1, 512, 4096),
             "pooled_projections": (1, 768),
         },
-        {"hidden_states": (1, 64, 64), "encoder_hidden_states": (1, 8, 24), "pooled_projections": (1, 8)},
-        1.0,
         extra=lambda shapes: {**flux_positions(shapes), "guidance": torch.tensor([3.5])},
+        tiny_changes={"guidance_embeds": True},
     ),
     Spec(
         "SD3.5-large",
@@ -116,27 +123,10 @@ SPECS = [
             "qk_norm": "rms_norm",
         },
         {
-            "sample_size": 16,
-            "num_layers": 5,
-            "attention_head_dim": 16,
-            "num_attention_heads": 2,
-            "joint_attention_dim": 24,
-            "caption_projection_dim": 32,
-            "pooled_projection_dim": 8,
-            "pos_embed_max_size": 16,
-            "qk_norm": "rms_norm",
-        },
-        {
             "hidden_states": (2, 16, 128, 128),
             "encoder_hidden_states": (2, 333, 4096),
             "pooled_projections": (2, 2048),
         },
-        {
-            "hidden_states": (2, 16, 16, 16),
-            "encoder_hidden_states": (2, 8, 24),
-            "pooled_projections": (2, 8),
-        },
-        1000.0,
         branches=("uncond", "cond"),
         cfg=3.5,
     ),
@@ -146,28 +136,11 @@ SPECS = [
         HunyuanVideoTransformer3DModel,
         {},  # the class's own defaults are this model's sizes
         {
-            "in_channels": 4,
-            "out_channels": 4,
-            "num_attention_heads": 2,
-            "attention_head_dim": 16,
-            "num_layers": 2,
-            "num_single_layers": 4,
-            "num_refiner_layers": 1,
-            "text_embed_dim": 24,
-            "pooled_projection_dim": 8,
-            "rope_axes_dim": (4, 6, 6),
-        },
-        {
             "hidden_states": (1, 16, 16, 60, 106),
             "encoder_hidden_states": (1, 256, 4096),
             "pooled_projections": (1, 768),
         },
-        {
-            "hidden_states": (1, 4, 3, 8, 8),
-            "encoder_hidden_states": (1, 8, 24),
-            "pooled_projections": (1, 8),
-        },
-        1000.0,
         extra=hunyuan_extra,
+        tiny_changes={"guidance_embeds": True},
     ),
 ]

@@ -8,7 +8,6 @@ import torch
 pytest.importorskip("diffusers", reason="the diffusers adapter is tested with diffusers installed")
 
 from diffusers import FirstBlockCacheConfig
-from tiny_transformers import TINY, make, sample, start_latent, velocity
 from torch.nn import Linear
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
@@ -22,6 +21,7 @@ from adacorrection_core.diffusers_families import FAMILIES
 from adacorrection_core.stages import find_layers
 from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome
+from bench.tiny_transformers import TINY, make, sample, start_latent, velocity
 
 SIGMAS = [1 - i / 12 for i in range(13)]
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)

@@ -12,7 +12,6 @@ pytest.importorskip("diffusers", reason="the diffusers adapter is tested with di
 
 from diffusers import DDPMPipeline, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from tiny_pipelines import STEPS, Drawing, flux, inpaint, kontext, sd3, wan
-from tiny_transformers import make
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import (
@@ -24,6 +23,7 @@ from adacorrection_core.diffusers import (
 from adacorrection_core.diffusers_levels import scheduler_levels
 from adacorrection_core.diffusers_registry import attached
 from adacorrection_core.stats import Outcome
+from bench.tiny_transformers import make
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
 

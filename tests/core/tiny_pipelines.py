@@ -16,7 +16,8 @@ from diffusers import (
     UniPCMultistepScheduler,
     WanPipeline,
 )
-from tiny_transformers import make, pooled, text
+
+from bench.tiny_transformers import make, pooled, text
 
 STEPS = 12
 WORDS = {"prompt_embeds": text(1, 24), "negative_prompt_embeds": 0.5 * text(1, 24)}
