@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Literal
 
 from torch import nn
 
@@ -25,6 +26,7 @@ class Tokens:
         has_text: whether the prompt's tokens are kept with the image's.
         multiple: attribute that holds of what number the tokens of text and image are made multiples, if any.
         more: tokens beside those of the first latent, from the model and the shapes of all latents.
+        is_sequence: whether the latent is a sequence of tokens already, (B, N, C).
     """
 
     width: str = "hidden_size"
@@ -32,6 +34,7 @@ class Tokens:
     has_text: bool = False
     multiple: str | None = None
     more: Callable[[nn.Module, Sequence[Shape]], int] | None = None
+    is_sequence: bool = False
 
     def width_of(self, model: nn.Module) -> int:
         """Numbers a token."""
@@ -45,14 +48,17 @@ class Tokens:
             latent_shapes: (B, C, ...) of each latent.
             text_length: tokens of the prompt.
         """
-        sides = list(latent_shapes[0][2:])
-        patch = self.patch_of(model)
-        spans = [1] * (len(sides) - len(patch)) + patch[-len(sides) :]
-        tokens = math.prod(math.ceil(side / span) for side, span in zip(sides, spans, strict=True))
+        tokens = latent_shapes[0][1] if self.is_sequence else self.of_latent(model, latent_shapes[0])
         more = self.more(model, latent_shapes) if self.more else 0
         multiple = (self.multiple and attrgetter(self.multiple)(model)) or 1
         parts = (tokens + more, text_length if self.has_text else 0)
         return sum(math.ceil(part / multiple) * multiple for part in parts)
+
+    def of_latent(self, model: nn.Module, latent: Shape) -> int:
+        """Tokens of a (B, C, ...) latent."""
+        sides, patch = list(latent[2:]), self.patch_of(model)
+        spans = [1] * (len(sides) - len(patch)) + patch[-len(sides) :]
+        return math.prod(math.ceil(side / span) for side, span in zip(sides, spans, strict=True))
 
     def patch_of(self, model: nn.Module) -> list[int]:
         """Elements of the latent that a token spans, along the last axes."""
@@ -69,14 +75,15 @@ class Example:
     Attributes:
         name: as artists know it.
         width: numbers a token.
-        pixels: along a token's side.
-        is_video: whether its cache is counted by the frame of the latent.
+        makes: what its cache is counted for.
+        latent: (C, ...) of a minute of sound or of a shape; what pictures and videos have follows from their
+            size.
     """
 
     name: str
     width: int
-    pixels: int
-    is_video: bool = False
+    makes: Literal["picture", "video", "minute", "shape"] = "picture"
+    latent: Shape = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ class Family:
         classes: qualified names of its diffusion model's classes, below comfy.ldm.
         stages: its lists of blocks, in the order in which they run; none where it is looked after as a whole.
         tokens: how many tokens are kept, and how wide they are.
-        has_references: whether tokens of reference pictures may follow the latent's, which the head cuts off.
+        has_references: whether tokens of reference pictures may stand beside the latent's, cut off by the
+            head. As many as the latent has are looked at, from the first on.
         own_state: transformer option that is there when calls change state of the model's own, so that none
             may be left out; None where that never is.
         example: a published model, None where its sizes are not known here.
@@ -112,7 +120,7 @@ class Family:
         return find_layers(diffusion_model, self.stages)
 
     def num_latent(self, diffusion_model: nn.Module, latent: Shape) -> int | None:
-        """Tokens of a (B, C, ...) latent where others may follow them; None where none do."""
+        """Tokens of a (B, C, ...) latent where others may stand beside them; None where none do."""
         return self.tokens.count(diffusion_model, [latent], 0) if self.has_references else None
 
     def describe(self, diffusion_model: nn.Module) -> str:

@@ -40,9 +40,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=tiny_models.QUICK)
+@pytest.fixture(params=tiny_models.FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
-    """Each quick tiny model by name; a test that takes this runs once for each that the host knows."""
+    """Each tiny model by name; a test that takes this runs once for each that the host knows."""
     if not tiny_models.available(request.param):
         pytest.skip(f"ComfyUI {tiny_models.comfyui_version} has no {request.param}")
     return request.param

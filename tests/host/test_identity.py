@@ -30,11 +30,6 @@ def test_no_correction_is_bit_identical(family: str) -> None:
         assert_bit_identical(family, cfg=3.0, batch=2)
 
 
-@pytest.mark.parametrize("family", tiny_models.SLOW)
-def test_no_correction_of_slow_models(family: str) -> None:
-    assert_bit_identical(family)
-
-
 @pytest.mark.parametrize("family", REPRESENTATIVES)
 @pytest.mark.parametrize(("cfg", "batch"), [(1.0, 2), (3.0, 1)])
 def test_no_correction_of_fewer_rows(family: str, cfg: float, batch: int) -> None:
@@ -139,8 +134,9 @@ def unchanged_attributes(family: str) -> Iterator[None]:
 
 
 def attributes(owner: object) -> dict[str, int]:
-    """Names and identities of an object's own attributes, without those that the host's Cosmos writes."""
-    own = {"affline_emb", "affline_scale_log_info", "crossattn_emb"}
+    """Names and identities of an object's own attributes, without those that the host's models write."""
+    cosmos, hidream_o1 = {"affline_emb", "affline_scale_log_info", "crossattn_emb"}, {"_kv_cache_entries"}
+    own = cosmos | hidream_o1
     return {name: id(value) for name, value in vars(owner).items() if name not in own}
 
 

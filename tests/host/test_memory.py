@@ -1,7 +1,6 @@
 """What the cache will take is known before the run, told to the host, and kept in RAM if it does not fit."""
 
 import dataclasses
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
@@ -134,26 +133,3 @@ def test_a_run_goes_on_where_the_size_is_not_known(
     assert torch.equal(latent, full)
     assert report.bytes_expected == 0 < report.bytes_held
     assert "is not known" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("name", "width", "latent", "count"),
-    [
-        ("ideogram4.model.Ideogram4Transformer2DModel", 18 * 256, (1, 128, 64, 64), 64 * 64 + 100),
-        ("pixeldit.model.PixDiT_T2I", 1536, (1, 3, 1024, 1024), 64 * 64),
-        ("audio.dit.AudioDiffusionTransformer", 1536, (1, 64, 1024), 1024),
-    ],
-)
-def test_sizes_of_models_without_a_tiny_one(
-    name: str, width: int, latent: tuple[int, ...], count: int
-) -> None:
-    module, _, cls = name.rpartition(".")
-    try:
-        make = getattr(importlib.import_module(f"comfy.ldm.{module}"), cls)
-    except ModuleNotFoundError:
-        pytest.skip("this ComfyUI does not have it")
-    model = make(device="meta", operations=comfy.ops.disable_weight_init)
-
-    tokens = family_of(model).tokens
-
-    assert (tokens.width_of(model), tokens.count(model, [latent], 100)) == (width, count)

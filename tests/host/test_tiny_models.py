@@ -17,6 +17,33 @@ def test_samples_finite_latent(family: str) -> None:
     assert latent.std() > 0.1
 
 
+def test_no_number_comes_out_of_unfilled_memory(family: str) -> None:
+    """New memory holds NaN while a model is built: whatever nobody fills is seen."""
+    model = model_of(family).model
+
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+
+    assert [name for name, tensor in tensors.items() if tiny_models.is_unfilled(tensor)] == []
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_the_builder_sees_unfilled_memory() -> None:
+    with tiny_models.unfilled_is_nan():
+        floats, integers = torch.empty(3), torch.empty(3, dtype=torch.int64)
+
+    assert tiny_models.is_unfilled(floats)
+    assert tiny_models.is_unfilled(integers)
+    assert not tiny_models.is_unfilled(torch.zeros(3))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_same_seed_gives_same_weights(family: str) -> None:
+    first, second = tiny_models.state_dict(family, seed=3), tiny_models.state_dict(family, seed=3)
+
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 @pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_same_seed_gives_same_latent(family: str) -> None:
     first = tiny_models.sample(tiny_models.load(family), family, steps=2, seed=5)

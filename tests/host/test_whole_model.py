@@ -2,10 +2,13 @@
 
 import logging
 
+import comfy.sample
 import comfy.samplers
 import pytest
 import torch
+from comfy.model_patcher import ModelPatcher
 from runs import ALWAYS_COMPUTED, CLOSE, OFF, SOME_HITS, evaluate_twice, model_of, relative_error, sampled
+from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.config import ConfigError, CorrectionConfig
@@ -87,14 +90,37 @@ def test_paper_mode_needs_blocks(family: str) -> None:
         apply_correction(model_of(family), CorrectionConfig(mode="paper"))
 
 
-def test_calls_that_fill_caches_of_the_model_are_left_alone() -> None:
+@pytest.mark.parametrize("config", [ALWAYS_COMPUTED, CorrectionConfig(tolerance=1.0)], ids=["no", "all"])
+def test_calls_that_fill_caches_of_the_model_are_left_alone(config: CorrectionConfig) -> None:
     """Autoregressive video: each call adds keys and values that the next ones read."""
-    patched = apply_correction(model_of("wan21_t2v"), CorrectionConfig(tolerance=1.0))
-    causal = next(known for known in recognise.FAMILIES if known.own_state)
-    patched.model_options["transformer_options"][causal.own_state] = {}
+    if not tiny_models.available("wan21_causal"):
+        pytest.skip(f"ComfyUI {tiny_models.comfyui_version} has no wan21_causal")
+    patched = apply_correction(model_of("wan21_causal"), config)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("adacorrection.nodes.host.handle.find_family", lambda _: causal)
-        _, report = sampled(patched, "wan21_t2v", steps=6)
+    full = autoregressive(model_of("wan21_causal"))
+    latent = autoregressive(patched)
 
+    report = report_of(patched)
+    assert torch.equal(latent, full)
     assert {record.reason for record in report.records} == {Reason.OWN_STATE}
+    assert report.block_fraction == 1
+    assert len(report.records) == 2 * (6 + 1)  # two frames one after the other, six steps and one to remember
+
+
+def autoregressive(model: ModelPatcher) -> Tensor:
+    """A video of two latent frames, made frame by frame."""
+    latent = tiny_models.empty_latent("wan21_causal")
+    positive, negative = tiny_models.conditionings("wan21_causal")
+    with torch.inference_mode():
+        return comfy.sample.sample_custom(
+            model,
+            comfy.sample.prepare_noise(latent, 0),
+            1.0,
+            comfy.samplers.ksampler("ar_video", {"num_frame_per_block": 1}),
+            comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 6),
+            positive,
+            negative,
+            latent,
+            disable_pbar=True,
+            seed=0,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,8 +31,11 @@ class Family:
     closeness:     how far a run with some corrected steps may be from the full one: random weights are
                    rougher in some families than in others; noise in place of the picture is at 1.4
     is_whole:      whether it is looked after as a whole, without its blocks
-    is_slow:       whether it takes seconds, being large where the architecture leaves no choice
+    entry:         method of its blocks that the model calls
     metadata:      the checkpoint's own description of itself, where detection reads that
+    prefix:        what the key names of its files begin with
+    beside:        makes weights that stand in its files beside the diffusion model's
+    defaults:      sizes of parts that no argument reaches, by class in the same module
     """
 
     module: str
@@ -47,8 +50,11 @@ class Family:
     max_rows: int = 1000
     closeness: float = 0.2
     is_whole: bool = False
-    is_slow: bool = False
+    entry: str = "forward"
     metadata: dict[str, str] | None = None
+    prefix: str = ""
+    beside: Callable[[], dict[str, torch.Tensor]] = dict
+    defaults: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def conditioning(cross_attn: tuple[int, ...], **options: Any) -> MakeConditioning:

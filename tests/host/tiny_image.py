@@ -42,6 +42,15 @@ HIDREAM = {
     "num_activated_experts": 1,
     "llama_layers": [0, 1, 2, 2, 2],
 }
+HUNYUAN_DIT = {
+    "hidden_size": 64,
+    "num_heads": 2,
+    "text_states_dim": 64,
+    "text_states_dim_t5": 64,
+    "text_len": 8,
+    "text_len_t5": 16,
+    "attn_precision": torch.float32,
+}
 PIXART = {"num_heads": 2, "hidden_size": 64, "depth": 4, "micro_condition": False}
 OMNIGEN2 = {
     "hidden_size": 120,
@@ -126,25 +135,19 @@ IMAGE: dict[str, Family] = {
         blocks=("double_stream_blocks", "single_stream_blocks"),
         forced=tuple(HIDREAM),
     ),
-    # 16 heads, and the two texts' widths and lengths, are the architecture's own.
     "hunyuan_dit": Family(
         module="comfy.ldm.hydit.models.HunYuanDiT",
-        arguments={
-            "depth": 6,
-            "hidden_size": 256,
-            "size_cond": False,
-            "use_style_cond": False,
-            "attn_precision": torch.float32,
-        },
+        arguments=HUNYUAN_DIT | {"depth": 6, "size_cond": False, "use_style_cond": False},
         latent_shape=(1, 4, 16, 16),
         conditioning=conditioning(
-            (1, 77, 1024),
-            attention_mask=attended(77),
-            conditioning_mt5xl=(1, 256, 2048),
-            attention_mask_mt5xl=attended(256),
+            (1, 8, 64),
+            attention_mask=attended(8),
+            conditioning_mt5xl=(1, 16, 64),
+            attention_mask_mt5xl=attended(16),
         ),
         blocks=("blocks",),
-        is_slow=True,
+        forced=tuple(HUNYUAN_DIT),
+        closeness=0.3,
     ),
     # A side of the latent must be longer than 32.
     "pixart_sigma": Family(

@@ -28,22 +28,24 @@ import comfy.model_detection
 import comfy.ops
 import comfy.sample
 import comfy.sd
+import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfyui_version import __version__ as comfyui_version
+from tiny_sound import SOUND
+from tiny_wan import WANS, wan
 from torch import Generator, Tensor, nn
 
 from tiny_family import WIDTH, Conditioning, Family
 from tiny_flux_like import FLUX_LIKE, flux
 from tiny_image import IMAGE
 from tiny_newer import NEWER
-from tiny_video import VIDEO, wan
+from tiny_video import VIDEO
 
 __all__ = ["FAMILIES", "WIDTH", "Conditioning", "Family", "flux", "wan"]
 
-FAMILIES: dict[str, Family] = FLUX_LIKE | VIDEO | IMAGE | NEWER
-SLOW = tuple(name for name, family in FAMILIES.items() if family.is_slow)
-QUICK = tuple(name for name, family in FAMILIES.items() if not family.is_slow and not family.is_whole)
+FAMILIES: dict[str, Family] = FLUX_LIKE | WANS | VIDEO | IMAGE | NEWER | SOUND
+WHOLE = tuple(name for name, family in FAMILIES.items() if family.is_whole)
 VERSION = tuple(int(part) for part in comfyui_version.split(".")[:3])
 
 
@@ -68,7 +70,7 @@ def load(name: str, seed: int = 0, dtype: torch.dtype | None = None) -> ModelPat
     model_options = {} if dtype is None else {"dtype": dtype}
     metadata = FAMILIES[name].metadata
     described = {} if metadata is None else {"metadata": metadata}
-    with _detection_told(FAMILIES[name]):
+    with _sizes_told(FAMILIES[name]), unfilled_is_nan():
         model = comfy.sd.load_diffusion_model_state_dict(
             state_dict(name, seed), model_options=model_options, **described
         )
@@ -173,24 +175,47 @@ def count_blocks(model: ModelPatcher, name: str) -> Iterator[Counter[tuple[str, 
 
     with ExitStack() as patches:
         for cls in {type(block) for block in keys}:
-            patches.enter_context(mock.patch.object(cls, "forward", counting(cls.forward)))
+            entry = FAMILIES[name].entry
+            patches.enter_context(mock.patch.object(cls, entry, counting(getattr(cls, entry))))
         yield executed
 
 
 def state_dict(name: str, seed: int = 0) -> dict[str, Tensor]:
-    """A random checkpoint in the key names of the family's files."""
+    """A random checkpoint in the key names of the family's files, with no number out of unfilled memory."""
     family = FAMILIES[name]
     cls = _import(family.module)
     arguments = {key: value for key, value in family.arguments.items() if _takes(cls, key)}
-    module = cls(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **arguments)
+    with _sizes_told(family), unfilled_is_nan(), torch.random.fork_rng([]):
+        torch.manual_seed(seed)  # PixArt draws one of its buffers
+        module = cls(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **arguments)
+        tensors = module.state_dict(prefix=family.prefix) | family.beside()
+    # Buffers hold what their module computes, but some are empty until a checkpoint fills them.
+    buffers = {family.prefix + key for key, _ in module.named_buffers()}
     generator = Generator().manual_seed(seed)
-    # SD3's pos_embed and MiniMax's frequencies are buffers too, but empty ones until a checkpoint fills them.
-    unfilled = ("pos_embed", "rope.inv_freq")
-    buffers = {key for key, _ in module.named_buffers() if not key.endswith(unfilled)}
     return {
-        key: tensor.clone() if key in buffers or not tensor.numel() else _random(key, tensor, generator)
-        for key, tensor in module.state_dict().items()
+        key: tensor.clone()
+        if not tensor.numel() or (key in buffers and not is_unfilled(tensor))
+        else _random(key, tensor, generator)
+        for key, tensor in tensors.items()
     }
+
+
+@contextmanager
+def unfilled_is_nan() -> Iterator[None]:
+    """Meanwhile new memory holds NaN, or the largest integer, in place of what happened to lie there."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # which fills what is new, unless told not to
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def is_unfilled(tensor: Tensor) -> bool:
+    """Whether some of a tensor is as `unfilled_is_nan` has left it."""
+    if tensor.is_floating_point():
+        return bool(tensor.isnan().any())
+    return tensor.dtype != torch.bool and bool((tensor == torch.iinfo(tensor.dtype).max).any())
 
 
 def _random(key: str, like: Tensor, generator: Generator) -> Tensor:
@@ -206,14 +231,26 @@ def _random(key: str, like: Tensor, generator: Generator) -> Tensor:
 
 
 @contextmanager
-def _detection_told(family: Family) -> Iterator[None]:
-    detect = comfy.model_detection.detect_unet_config
+def _sizes_told(family: Family) -> Iterator[None]:
+    """Tell detection, the host's settings and parts without arguments how small the model is."""
+    detect, module = comfy.model_detection.detect_unet_config, _import(family.module).__module__
+    forced = {name: family.arguments[name] for name in family.forced}
 
     def detect_and_tell(*args: Any, **kwargs: Any) -> dict[str, Any] | None:
         config = detect(*args, **kwargs)
-        return config and config | {name: family.arguments[name] for name in family.forced}
+        return config and config | forced
 
-    with mock.patch.object(comfy.model_detection, "detect_unet_config", detect_and_tell):
+    with ExitStack() as patches:
+        patch = mock.patch.object(comfy.model_detection, "detect_unet_config", detect_and_tell)
+        patches.enter_context(patch)
+        for config in comfy.supported_models.models:
+            told = {name: forced[name] for name in config.unet_extra_config.keys() & forced.keys()}
+            patches.enter_context(mock.patch.dict(config.unet_extra_config, told))
+        for part, sizes in family.defaults.items():
+            function = getattr(importlib.import_module(module), part).__init__
+            names = inspect.getfullargspec(function).args[-len(function.__defaults__) :]
+            values = dict(zip(names, function.__defaults__, strict=True)) | sizes
+            patches.enter_context(mock.patch.object(function, "__defaults__", tuple(values.values())))
         yield
 
 

@@ -1,14 +1,12 @@
-"""Tiny models of the newer picture families, and of music, shapes and worlds."""
+"""Tiny models of the newer picture families, of worlds, and of video with sound."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
 from tiny_family import WIDTH, Family, attended, conditioning
-from tiny_image import OMNIGEN2
-from tiny_video import WAN
+from tiny_image import OMNIGEN2, Z_IMAGE
+from tiny_video import COSMOS_PREDICT2
 
 BOOGU = {name: value for name, value in OMNIGEN2.items() if name not in ("num_layers", "text_feat_dim")}
 JOYIMAGE = {"hidden_size": WIDTH, "num_attention_heads": 1, "text_dim": 64}
@@ -23,31 +21,51 @@ COSMOS = {
     "rope_w_extrapolation_ratio": 1.0,
     "rope_t_extrapolation_ratio": 2.0,
 }
-ACE = {
-    "attention_head_dim": 32,
-    "inner_dim": 64,
-    "num_attention_heads": 2,
-    "num_layers": 4,
-    "text_embedding_dim": 64,
-    "lyric_hidden_size": 1024,
-    "lyric_encoder_vocab_size": 100,
-    "max_position": 1024,
-    "max_width": 1024,
-    "ssl_encoder_depths": [2],
-    "ssl_latent_dims": [32],
-    "ssl_names": ["mert"],
+
+
+ANIMA_ADAPTER = {"source_dim": 32, "target_dim": 64, "model_dim": 32, "num_layers": 1, "num_heads": 1}
+Z_IMAGE_PIXEL = {
+    "image_model": "zimage_pixel",
+    "patch_size": 8,
+    "in_channels": 3,
+    "decoder_in_channels": 192,
+    "decoder_hidden_size": 32,
+    "decoder_num_res_blocks": 1,
+    "decoder_max_freqs": 2,
+    "time_scale": 1.0,  # a random model of times up to 1000 is too rough for anything
 }
-
-
-def wan_like(module: str, arguments: dict[str, Any], is_slow: bool = False, **options: Any) -> Family:
-    return Family(
-        module=f"comfy.ldm.wan.{module}",
-        arguments=WAN | arguments,
-        latent_shape=(1, 16, 2, 8, 8),
-        conditioning=conditioning((1, 8, 4096), **options),
-        blocks=("blocks",),
-        is_slow=is_slow,
-    )
+IDEOGRAM = {
+    "num_attention_heads": 1,
+    "attention_head_dim": 128,
+    "intermediate_size": 128,
+    "adaln_dim": 32,
+    "llm_features_dim": 64,
+}
+PIXELDIT = {
+    "num_groups": 1,
+    "hidden_size": 64,
+    "pixel_attn_hidden_size": 64,
+    "pixel_num_groups": 1,
+    "patch_depth": 4,
+    "pixel_depth": 1,
+    "txt_embed_dim": 64,
+    "txt_max_length": 16,
+}
+HIDREAM_O1 = {
+    "text_config_overrides": {
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    },
+    "vision_config_overrides": {
+        "hidden_size": 32,
+        "num_heads": 1,
+        "intermediate_size": 32,
+        "depth": 1,
+    },
+}
 
 
 NEWER: dict[str, Family] = {
@@ -117,73 +135,6 @@ NEWER: dict[str, Family] = {
         blocks=("blocks",),
         forced=tuple(COSMOS),
     ),
-    "wan22_s2v": wan_like(
-        "model.WanModel_S2V",
-        {"model_type": "s2v", "num_layers": 4, "audio_inject_layers": [0, 3]},
-        audio_embed=(1, 25, 1024, 8),
-    ),
-    "wan21_humo": wan_like(
-        "model.HumoWanModel",
-        {"model_type": "humo", "in_dim": 16},
-        is_slow=True,
-        audio_embed=(1, 2, 8, 5, 1280),
-    ),
-    "wan22_animate": wan_like(
-        "model_animate.AnimateWanModel",
-        {"model_type": "animate", "in_dim": 36, "num_layers": 5},
-        is_slow=True,
-    ),
-    "ace_step": Family(
-        module="comfy.ldm.ace.model.ACEStepTransformer2DModel",
-        arguments=ACE
-        | {
-            "in_channels": 8,
-            "out_channels": 8,
-            "max_height": 16,
-            "mlp_ratio": 2.5,
-            "patch_size": [16, 1],
-            "rope_theta": 1000000.0,
-            "speaker_embedding_dim": 512,
-        },
-        latent_shape=(1, 8, 16, 24),
-        conditioning=conditioning(
-            (1, 8, 64), conditioning_lyrics=lambda _: torch.ones(1, 6, dtype=torch.long)
-        ),
-        blocks=("transformer_blocks",),
-        forced=tuple(ACE),
-        is_slow=True,
-    ),
-    "hunyuan3d": Family(
-        module="comfy.ldm.hunyuan3d.model.Hunyuan3Dv2",
-        arguments={
-            "in_channels": 64,
-            "context_in_dim": 64,
-            "hidden_size": 128,
-            "num_heads": 16,
-            "depth": 2,
-            "depth_single_blocks": 3,
-        },
-        latent_shape=(1, 64, 32),
-        conditioning=conditioning((1, 8, 64)),
-        blocks=("double_blocks", "single_blocks"),
-    ),
-    "hunyuan3d21": Family(
-        module="comfy.ldm.hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",
-        arguments={
-            "in_channels": 64,
-            "hidden_size": 128,
-            "context_dim": 1024,
-            "depth": 5,
-            "num_moe_layers": 1,
-            "guidance_cond_proj_dim": None,
-        },
-        latent_shape=(1, 64, 32),
-        conditioning=conditioning((1, 8, 1024)),
-        blocks=("blocks",),
-        forced=("num_moe_layers",),
-        since=(0, 33),
-        is_whole=True,
-    ),
     "minimax_h3": Family(
         module="comfy.ldm.minimax.model.MiniMaxH3Model",
         arguments={
@@ -202,5 +153,74 @@ NEWER: dict[str, Family] = {
         conditioning=conditioning((1, 8, 64)),
         blocks=("blocks",),
         max_rows=1,
+    ),
+    "anima": Family(
+        module="comfy.ldm.anima.model.Anima",
+        arguments=COSMOS_PREDICT2,
+        latent_shape=(1, 16, 1, 16, 16),
+        conditioning=conditioning(
+            (1, 8, 32),
+            t5xxl_ids=lambda _: torch.arange(6),
+            t5xxl_weights=lambda _: torch.ones(6),
+        ),
+        blocks=("blocks",),
+        forced=("num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
+        defaults={
+            "LLMAdapter": {
+                "source_dim": 32,
+                "target_dim": 64,
+                "model_dim": 32,
+                "num_layers": 1,
+                "num_heads": 1,
+            }
+        },
+    ),
+    "z_image_pixel": Family(
+        module="comfy.ldm.lumina.model.NextDiTPixelSpace",
+        arguments=Z_IMAGE | Z_IMAGE_PIXEL | {"cap_feat_dim": 64, "n_layers": 4, "qk_norm": True},
+        latent_shape=(1, 3, 64, 64),
+        conditioning=conditioning((1, 8, 64)),
+        blocks=("layers",),
+        forced=(*Z_IMAGE, *Z_IMAGE_PIXEL),
+        closeness=0.6,
+    ),
+    "ideogram4": Family(
+        module="comfy.ldm.ideogram4.model.Ideogram4Transformer2DModel",
+        arguments=IDEOGRAM | {"in_channels": 128, "num_layers": 4},
+        latent_shape=(1, 128, 8, 8),
+        conditioning=conditioning((1, 8, 64)),
+        blocks=("layers",),
+        forced=tuple(IDEOGRAM),
+    ),
+    # Pixels in place of a latent, and so in the next three.
+    "pixeldit": Family(
+        module="comfy.ldm.pixeldit.model.PixDiT_T2I",
+        arguments=PIXELDIT,
+        latent_shape=(1, 3, 64, 64),
+        conditioning=conditioning((1, 8, 64)),
+        blocks=("patch_blocks",),
+        forced=tuple(PIXELDIT),
+        prefix="core.",
+    ),
+    # Decodes a latent to a picture 32 times as wide.
+    "pid": Family(
+        module="comfy.ldm.pixeldit.pid.PidNet",
+        arguments=PIXELDIT | {"lq_hidden_dim": 16, "lq_interval": 2, "lq_num_res_blocks": 1},
+        latent_shape=(1, 3, 64, 64),
+        conditioning=conditioning(
+            (1, 8, 64), lq_latent=(1, 16, 2, 2), degrade_sigma=lambda _: torch.zeros(1)
+        ),
+        blocks=("patch_blocks",),
+        forced=(*PIXELDIT, "lq_interval", "lq_num_res_blocks"),
+    ),
+    # The number of its time token asks for the whole vocabulary.
+    "hidream_o1": Family(
+        module="comfy.ldm.hidream_o1.model.HiDreamO1Transformer",
+        arguments=HIDREAM_O1,
+        latent_shape=(1, 3, 64, 64),
+        conditioning=conditioning((1, 8, 64), text_input_ids=lambda _: torch.tensor([[5, 6, 7, 8, 151673]])),
+        blocks=("language_model.layers",),
+        forced=tuple(HIDREAM_O1),
+        is_whole=True,
     ),
 }

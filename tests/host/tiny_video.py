@@ -1,4 +1,4 @@
-"""Tiny models of the video families, and what shares their classes."""
+"""Tiny models of the video families but Wan, and what shares their classes."""
 
 from __future__ import annotations
 
@@ -41,19 +41,6 @@ HUNYUAN_VIDEO_15 = HUNYUAN_VIDEO | {
     "meanflow_sum": True,
 }
 
-WAN = {
-    "model_type": "t2v",
-    "patch_size": (1, 2, 2),
-    "in_dim": 16,
-    "out_dim": 16,
-    "dim": WIDTH,
-    "ffn_dim": 128,
-    "freq_dim": 256,
-    "text_dim": 4096,
-    "num_heads": 1,
-    "num_layers": 4,
-}
-
 
 LTX = {
     "in_channels": 128,
@@ -90,6 +77,24 @@ COSMOS_PREDICT2 = {
     "num_heads": 1,
     "crossattn_emb_channels": 64,
     "adaln_lora_dim": 16,
+    "max_img_h": 240,
+    "max_img_w": 240,
+    "max_frames": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "model_channels": WIDTH,
+    "concat_padding_mask": True,
+    "pos_emb_cls": "rope3d",
+    "pos_emb_learnable": True,
+    "pos_emb_interpolation": "crop",
+    "use_adaln_lora": True,
+    "extra_per_block_abs_pos_emb": False,
+    "rope_h_extrapolation_ratio": 4.0,
+    "rope_w_extrapolation_ratio": 4.0,
+    "rope_t_extrapolation_ratio": 1.0,
+    "rope_enable_fps_modulation": False,
 }
 
 
@@ -110,18 +115,6 @@ def hunyuan_video(
         marker=marker,
         batches_since=batches_since,
         max_rows=max_rows,
-    )
-
-
-def wan(
-    arguments: dict[str, Any], latent_shape: tuple[int, ...], module: str = "WanModel", **options: Any
-) -> Family:
-    return Family(
-        module=f"comfy.ldm.wan.model.{module}",
-        arguments=WAN | arguments,
-        latent_shape=latent_shape,
-        conditioning=conditioning((1, 8, 4096), **options),
-        blocks=("blocks",),
     )
 
 
@@ -159,26 +152,6 @@ VIDEO: dict[str, Family] = {
         conditioning=conditioning((1, 8, 64)),
         blocks=("double_blocks", "single_blocks"),
         marker="meanflow",
-    ),
-    "wan21_t2v": wan({}, (1, 16, 2, 8, 8)),
-    "wan21_i2v": wan(
-        {"model_type": "i2v", "in_dim": 36},
-        (1, 16, 2, 8, 8),
-        concat_latent_image=(1, 16, 2, 8, 8),
-        clip_vision_output=vision(penultimate_hidden_states=(1, 257, 1280)),
-    ),
-    "wan22_5b": wan({"in_dim": 48, "out_dim": 48}, (1, 48, 2, 8, 8)),  # told apart by its 48 channels
-    # 32 channels of the video to keep or change and 64 of its mask.
-    "wan21_vace": wan(
-        {"model_type": "vace", "vace_layers": 2, "vace_in_dim": 96}, (1, 16, 2, 8, 8), "VaceWanModel"
-    ),
-    "wan21_camera": wan(
-        {"model_type": "camera", "in_dim": 32},
-        (1, 16, 2, 8, 8),
-        "CameraWanModel",
-        clip_vision_output=vision(penultimate_hidden_states=(1, 257, 1280)),
-        concat_latent_image=(1, 16, 2, 8, 8),
-        camera_conditions=(1, 24, 2, 64, 64),
     ),
     "ltxv": Family(
         module="comfy.ldm.lightricks.model.LTXVModel",
@@ -222,31 +195,11 @@ VIDEO: dict[str, Family] = {
     ),
     "cosmos_predict2": Family(
         module="comfy.ldm.cosmos.predict2.MiniTrainDIT",
-        arguments=COSMOS_PREDICT2
-        | {
-            "max_img_h": 240,
-            "max_img_w": 240,
-            "max_frames": 128,
-            "in_channels": 16,
-            "out_channels": 16,
-            "patch_spatial": 2,
-            "patch_temporal": 1,
-            "model_channels": WIDTH,
-            "concat_padding_mask": True,
-            "pos_emb_cls": "rope3d",
-            "pos_emb_learnable": True,
-            "pos_emb_interpolation": "crop",
-            "use_adaln_lora": True,
-            "extra_per_block_abs_pos_emb": False,
-            "rope_h_extrapolation_ratio": 4.0,
-            "rope_w_extrapolation_ratio": 4.0,
-            "rope_t_extrapolation_ratio": 1.0,
-            "rope_enable_fps_modulation": False,
-        },
+        arguments=COSMOS_PREDICT2,
         latent_shape=(1, 16, 1, 16, 16),
         conditioning=conditioning((1, 8, 64)),
         blocks=("blocks",),
-        forced=tuple(COSMOS_PREDICT2),
+        forced=("num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
     ),
     "cogvideox": Family(
         module="comfy.ldm.cogvideo.model.CogVideoXTransformer3DModel",
