@@ -1,6 +1,8 @@
 """ControlNet residuals, which the host adds between blocks: neither lost nor counted twice."""
 
+import dataclasses
 from typing import Any
+from unittest import mock
 
 import comfy.controlnet
 import pytest
@@ -9,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from runs import (
     ALWAYS_COMPUTED,
     CLOSE,
+    FEW_HITS,
     SOME_HITS,
     corrected,
     evaluate_twice,
@@ -18,9 +21,11 @@ from runs import (
 )
 from torch import Generator, Tensor
 
+import nodes as comfy_nodes
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
 from adacorrection.adacorrection_core.stats import Reason
+from adacorrection.nodes.host.session import report_of
 
 # Which of the host's lists go to these families' blocks, and the shape of their tokens.
 CONTROLLED = {
@@ -54,9 +59,13 @@ class TinyControl(comfy.controlnet.ControlBase):
         return self
 
 
-def controlled(family: str) -> tuple[tiny_models.Conditioning, tiny_models.Conditioning]:
+def controlled(
+    family: str, strength: float = 1.0
+) -> tuple[tiny_models.Conditioning, tiny_models.Conditioning]:
     """Both conditionings, as ControlNetApply leaves them."""
     control = TinyControl(family, 256 if family == "sd3" else tiny_models.WIDTH)
+    for tokens in (tokens for residuals in control.residuals.values() for tokens in residuals):
+        tokens *= strength
     added = {"control": control, "control_apply_to_uncond": False}
     positive, negative = tiny_models.conditionings(family)
     return ([[tokens, options | added]] for [[tokens, options]] in (positive, negative))
@@ -67,8 +76,8 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def run(model: ModelPatcher, family: str, cfg: float, steps: int) -> Tensor:
-    positive, negative = controlled(family)
+def run(model: ModelPatcher, family: str, cfg: float, steps: int, strength: float = 1.0) -> Tensor:
+    positive, negative = controlled(family, strength)
     return tiny_models.sample(model, family, steps=steps, cfg=cfg, positive=positive, negative=negative)
 
 
@@ -94,10 +103,41 @@ def test_replay_with_control(family: str, cfg: float) -> None:
 def test_corrected_steps_keep_the_control(family: str) -> None:
     full = run(model_of(family), family, 1.0, 12)
     without = tiny_models.sample(model_of(family), family, steps=12)
+    twice = run(model_of(family), family, 1.0, 12, strength=2.0)
 
     latent = run(corrected(family, SOME_HITS), family, 1.0, 12)
 
-    assert relative_error(latent, full) < min(CLOSE, relative_error(without, full) / 2)
+    wrong = min(relative_error(without, full), relative_error(twice, full))
+    assert relative_error(latent, full) < min(CLOSE, wrong / 2)
+
+
+def control_net() -> comfy.controlnet.ControlNet:
+    """A ControlNet for Flux of the host's own class, by the host's own loader."""
+    flux = tiny_models.FAMILIES["flux_dev"]
+    own = dataclasses.replace(flux, module="comfy.ldm.flux.controlnet.ControlNetFlux")
+    with mock.patch.dict(tiny_models.FAMILIES, {"flux_control": own}), tiny_models.sizes_told(own):
+        weights = tiny_models.state_dict("flux_control", seed=4)
+        return comfy.controlnet.load_controlnet_flux_xlabs_mistoline(weights)
+
+
+def test_a_control_net_of_the_host() -> None:
+    """By ControlNetApplyAdvanced, for the first seven tenths of the run."""
+    net, conds = control_net(), tiny_models.conditionings("flux_dev")
+    picture = torch.rand(1, 128, 128, 3, generator=Generator().manual_seed(5))
+
+    def sample(model: ModelPatcher, strength: float = 0.5) -> Tensor:
+        node = comfy_nodes.ControlNetApplyAdvanced()
+        positive, negative = node.apply_controlnet(*conds, net, picture, strength, 0.0, 0.7)
+        return tiny_models.sample(model, "flux_dev", steps=10, positive=positive, negative=negative)
+
+    full, without, twice = (sample(model_of("flux_dev"), strength) for strength in (0.5, 0.0, 1.0))
+    assert torch.equal(sample(corrected("flux_dev", ALWAYS_COMPUTED)), full)
+    model = corrected("flux_dev", FEW_HITS)
+
+    latent = sample(model)
+
+    assert report_of(model).hit_rate > 0
+    assert relative_error(latent, full) < min(relative_error(without, full), relative_error(twice, full)) / 2
 
 
 def test_a_cond_whose_control_ends_in_the_middle(family: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from runs import ALWAYS_COMPUTED, CLOSE, REPRESENTATIVES, SOME_HITS, relative_error, sampled
+from test_leftovers import alive, only_new_objects  # noqa: F401  (a fixture for every test here)
 from torch import Tensor
 
 import tiny_models
@@ -63,7 +64,8 @@ def assert_starts_afresh(family: str, place: int, step: int, value: float) -> No
     assert torch.equal(same, full)
     assert report.resets == 1
 
-    latent, report = sampled(apply_correction(model, SOME_HITS), family, steps=STEPS)
+    patched = apply_correction(model, SOME_HITS)
+    latent, report = sampled(patched, family, steps=STEPS)
     is_run = report.records[step].blocks_run > 0  # a step that runs nothing never meets it
     assert report.resets == is_run
     assert ("1 fresh start" in report.summary()) == is_run
@@ -71,6 +73,9 @@ def assert_starts_afresh(family: str, place: int, step: int, value: float) -> No
     assert [record for record in report.reused if record.step_index > step + 1]
     assert torch.isfinite(latent).all()
     assert relative_error(latent, full) < CLOSE
+    assert alive() == []
+    again, _ = sampled(patched, family, steps=STEPS)  # with the same bad value at the same step
+    assert torch.equal(again, latent)
 
 
 def test_the_bad_step_itself_is_the_hosts() -> None:

@@ -70,7 +70,7 @@ def load(name: str, seed: int = 0, dtype: torch.dtype | None = None) -> ModelPat
     model_options = {} if dtype is None else {"dtype": dtype}
     metadata = FAMILIES[name].metadata
     described = {} if metadata is None else {"metadata": metadata}
-    with _sizes_told(FAMILIES[name]), unfilled_is_nan():
+    with sizes_told(FAMILIES[name]), unfilled_is_nan():
         model = comfy.sd.load_diffusion_model_state_dict(
             state_dict(name, seed), model_options=model_options, **described
         )
@@ -185,7 +185,7 @@ def state_dict(name: str, seed: int = 0) -> dict[str, Tensor]:
     family = FAMILIES[name]
     cls = _import(family.module)
     arguments = {key: value for key, value in family.arguments.items() if _takes(cls, key)}
-    with _sizes_told(family), unfilled_is_nan(), torch.random.fork_rng([]):
+    with sizes_told(family), unfilled_is_nan(), torch.random.fork_rng([]):
         torch.manual_seed(seed)  # PixArt draws one of its buffers
         module = cls(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init, **arguments)
         tensors = module.state_dict(prefix=family.prefix) | family.beside()
@@ -231,7 +231,7 @@ def _random(key: str, like: Tensor, generator: Generator) -> Tensor:
 
 
 @contextmanager
-def _sizes_told(family: Family) -> Iterator[None]:
+def sizes_told(family: Family) -> Iterator[None]:
     """Tell detection, the host's settings and parts without arguments how small the model is."""
     detect, module = comfy.model_detection.detect_unet_config, _import(family.module).__module__
     forced = {name: family.arguments[name] for name in family.forced}
