@@ -164,7 +164,7 @@ NEWER: dict[str, Family] = {
             t5xxl_weights=lambda _: torch.ones(6),
         ),
         blocks=("blocks",),
-        forced=("num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
+        forced=("num_blocks", "num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
         defaults={
             "LLMAdapter": {
                 "source_dim": 32,

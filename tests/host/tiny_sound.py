@@ -49,13 +49,13 @@ TRIPOSPLAT = {
 }
 
 
-def seconds(features: str, *names: str) -> Callable[[], dict[str, Tensor]]:
+def seconds(*names: str, **features: str) -> Callable[[], dict[str, Tensor]]:
     """Weights of the embedders of start and length, which are no part of the diffusion model."""
 
     def make() -> dict[str, Tensor]:
         from comfy.ldm.audio.embedders import NumberConditioner
 
-        weights = NumberConditioner(768, fourier_features_type=features).state_dict()
+        weights = NumberConditioner(768, **features).state_dict()
         return {f"conditioner.conditioners.{name}.{key}": weights[key] for name in names for key in weights}
 
     return make
@@ -130,9 +130,9 @@ SOUND: dict[str, Family] = {
         latent_shape=(1, 64, 32),
         conditioning=conditioning((1, 8, 768)),
         blocks=("transformer.layers",),
-        forced=("num_heads",),
+        forced=tuple(STABLE_AUDIO),
         closeness=0.4,
-        beside=seconds("learned", "seconds_start", "seconds_total"),
+        beside=seconds("seconds_start", "seconds_total"),
     ),
     # Memory tokens before the sound's, and the mask and sound to keep added in each block.
     "stable_audio3": Family(
@@ -151,7 +151,8 @@ SOUND: dict[str, Family] = {
         conditioning=conditioning((1, 8, 768)),
         blocks=("transformer.layers",),
         forced=("num_heads",),
-        beside=seconds("expo", "seconds_total"),
+        since=(0, 33),
+        beside=seconds("seconds_total", fourier_features_type="expo"),
     ),
     # The latent's tokens, the picture's, and the camera's one in a single sequence.
     "triposplat": Family(

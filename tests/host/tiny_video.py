@@ -199,7 +199,7 @@ VIDEO: dict[str, Family] = {
         latent_shape=(1, 16, 1, 16, 16),
         conditioning=conditioning((1, 8, 64)),
         blocks=("blocks",),
-        forced=("num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
+        forced=("num_blocks", "num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
     ),
     "cogvideox": Family(
         module="comfy.ldm.cogvideo.model.CogVideoXTransformer3DModel",
