@@ -18,8 +18,8 @@ from .family import Example, Family, Shape, Tokens
 
 
 def stable_audio_tokens(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
-    """Tokens before the sound's: memory, and the time and length where they are no modulation."""
-    return int(model.transformer.num_memory_tokens) + (model.global_cond_type == "prepend")
+    """Tokens before the sound's: memory, which older hosts lack, and time where it is a token."""
+    return getattr(model.transformer, "num_memory_tokens", 0) + (model.global_cond_type == "prepend")
 
 
 def camera_token(model: nn.Module, latent_shapes: Sequence[Shape]) -> int:
