@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from comfy_page import ComfyPage
-from playwright.sync_api import expect
+from comfy_server import Server
+from playwright.sync_api import Browser, expect
 from test_page import NODE, expect_summary, pixels_of, summary
 
 from comfy_host import PACK_ROOT
@@ -21,6 +22,13 @@ OUTLOOK = {
     "values": {"first": "3", "last": "27", "steps": "28", "most": "24", "saved": "86%"},
 }
 BLOCKS_RUN = [57, 57, 0, 1, 0, 57]  # the probe is asked at one of the corrected steps
+
+
+# In the page: how many pixels the picture has across, and how many of the page it takes.
+PIXELS = """node => {
+    const {canvas} = node.widgets.find(w => w.name === "adacorrection_live").panel;
+    return [canvas.width, canvas.getBoundingClientRect().width];
+}"""
 
 
 def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
@@ -86,6 +94,14 @@ def test_probe_is_orange_where_it_ran(live: ComfyPage) -> None:
         send(live, {**late, "records": records})
         orange.append(pixels_of(live, "computed"))
     assert orange[0] == 0 and orange[1] > 500
+
+
+def test_corrected_step_of_no_weight_stands_out(live: ComfyPage) -> None:
+    weight = COLUMNS.index("weight")
+    late = message(live, 28)
+    records = [[*r[:3], 1, r[4], 0.0, *r[weight + 1 :]] for r in late["records"]]
+    send(live, {**late, "records": records})
+    assert pixels_of(live, "corrected") > 1000
 
 
 def test_messages_that_are_late_or_doubled_change_nothing(live: ComfyPage) -> None:
@@ -175,7 +191,7 @@ def test_pointing_at_a_step_tells_its_numbers(live: ComfyPage) -> None:
 
 def test_keys_move_from_step_to_step(live: ComfyPage) -> None:
     send(live, message(live, 20))
-    live.live().get_by_role("img").focus()
+    tab_to_the_picture(live)
     status = live.live().get_by_role("status")
     for key, words in (
         ("End", "Step 20, cond, computed"),
@@ -188,6 +204,16 @@ def test_keys_move_from_step_to_step(live: ComfyPage) -> None:
         expect(status).to_contain_text(words)
     live.page.keyboard.press("Escape")
     expect(status).to_be_empty()
+
+
+def tab_to_the_picture(live: ComfyPage) -> None:
+    """As one does without a mouse."""
+    focused = "() => document.activeElement?.shadowRoot?.activeElement?.tagName === 'CANVAS'"
+    for _ in range(100):
+        if live.page.evaluate(focused):
+            return
+        live.page.keyboard.press("Tab")
+    pytest.fail("the picture cannot be reached by the keyboard")
 
 
 def test_picture_has_words_and_is_announced_once_at_the_end(live: ComfyPage) -> None:
@@ -205,12 +231,18 @@ def test_picture_has_words_and_is_announced_once_at_the_end(live: ComfyPage) -> 
 
 def test_picture_is_sharp_at_the_zoom_of_the_page(live: ComfyPage) -> None:
     send(live, message(live, 6))
-    measure = """node => {
-        const {canvas} = node.widgets.find(w => w.name === "adacorrection_live").panel;
-        return [canvas.width, canvas.getBoundingClientRect().width];
-    }"""
-    pixels, shown = live.call(NODE, measure)
+    pixels, shown = live.call(NODE, PIXELS)
     assert pixels >= shown - 1
+
+
+def test_picture_is_sharp_on_a_dense_screen(browser: Browser, server: Server) -> None:
+    comfy = ComfyPage.open(browser, server, scale=2)
+    comfy.load({"version": 0.4, "nodes": [], "links": [], "groups": []})
+    comfy.page.evaluate("() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }")
+    send(comfy, message(comfy, 6))
+    pixels, shown = comfy.call(NODE, PIXELS)
+    comfy.page.close()
+    assert pixels >= 2 * shown - 1
 
 
 def test_wheel_zooms_the_workflow_under_the_picture(live: ComfyPage) -> None:

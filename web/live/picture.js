@@ -7,6 +7,7 @@ const LABEL = 14; // pixels, like all lengths here
 const GAP = 5;
 const ROW = 5; // about how high a row of the heat map is
 const FAINTEST = 0.4; // opacity of a corrected step whose weight is next to nothing
+const EDGE = 1; // of each of its rows, in full colour, so that it stands out all the same
 
 // Where everything goes on a canvas of this size.
 export function layOut(width, height, numLanes) {
@@ -79,6 +80,7 @@ function drawCell(context, cell, rows, scale, colours) {
     context.globalAlpha = FAINTEST + (1 - FAINTEST) * Math.min(cell.weight ?? 0, 1);
     for (const row of others) context.fillRect(...box(row));
     context.globalAlpha = 1;
+    for (const row of others) context.fillRect(x, row.top, width - gap, EDGE);
   } else if (cell.outcome === HELD && others.length) {
     hatch(context, x, others[0].top, width - gap, bottom - others[0].top, colours);
   }

@@ -88,7 +88,7 @@ def of_map(name: str, workflow: dict[str, Any]) -> Image.Image:
     nodes = [node for node in workflow["nodes"] if node["type"] not in api.NOTES]
     right = max(node["pos"][0] + node["size"][0] for node in nodes)
     bottom = max(node["pos"][1] + node["size"][1] for node in nodes)
-    margin, top = size * 0.06, size * 0.30
+    margin, top = size * 0.06, size * 0.38  # the page puts a badge in the upper left corner
     scale = min((size - 2 * margin) / right, (size - margin - top) / bottom)
     left = (size - right * scale) / 2
     top += (size - margin - top - bottom * scale) / 2
@@ -117,8 +117,8 @@ def of_map(name: str, workflow: dict[str, Any]) -> Image.Image:
             width=OVERSAMPLING,
         )
     title, below = (ImageFont.load_default(size=round(size * share)) for share in (0.085, 0.05))
-    pen.text((margin, size * 0.11), NAMES[name], DARK.text, title, "lm")
-    pen.text((margin, size * 0.21), "with AdaCorrection", DARK.computed, below, "lm")
+    pen.text((margin, size * 0.21), NAMES[name], DARK.text, title, "lm")
+    pen.text((margin, size * 0.31), "with AdaCorrection", DARK.computed, below, "lm")
     return card.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
