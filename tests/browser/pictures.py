@@ -24,6 +24,7 @@ from comfy_host import PACK_ROOT, find_host
 HELP = PACK_ROOT / "web" / "docs" / "images"
 README = PACK_ROOT / "docs" / "images"
 QUALITY = 85
+FEWEST_RUNS, MOST_RUNS, SLOWER = 4, 20, 1.15
 
 
 def main() -> None:
@@ -49,11 +50,23 @@ def opened_and_run(browser: Browser, server: Server, name: str, path: Path) -> C
     comfy = ComfyPage.open(browser, server, is_vue=True, width=1800, height=950, scale=1.5)
     workflow: dict[str, Any] = json.loads((PACK_ROOT / "workflows" / f"{name}.json").read_text())
     comfy.load(workflow)
-    comfy.run()
+    run_undisturbed(comfy)
     comfy.command("Comfy.Canvas.FitView")
     comfy.page.wait_for_timeout(8000)  # pictures load, messages go and the view comes to rest: nothing tells
     save(Image.open(io.BytesIO(comfy.page.screenshot())).resize((1800, 950), Image.Resampling.LANCZOS), path)
     return comfy
+
+
+def run_undisturbed(comfy: ComfyPage) -> None:
+    """Run anew until a run is about as fast as the fastest one: the pictures show how long it took."""
+    taken: list[float] = []
+    while len(taken) < MOST_RUNS:
+        comfy.server.post("/free", {"free_memory": True})
+        comfy.run()
+        find = "node => node.widgets.find(w => w.name === 'adacorrection_live').panel.run.seconds"
+        taken.append(comfy.call("AdaCorrection", find))
+        if len(taken) >= FEWEST_RUNS and taken[-1] <= SLOWER * min(taken):
+            return
 
 
 def node_picture(comfy: ComfyPage, kind: str) -> Image.Image:

@@ -20,6 +20,7 @@ from adacorrection.adacorrection_core.canvas import DARK, Colour  # noqa: E402
 SIZE = 512  # pixels
 OVERSAMPLING = 3
 BYTES = 60_000
+RUNS = 5
 NAMES = {
     "adacorrection_flux1_dev": "Flux.1 dev",
     "adacorrection_flux2_klein": "Flux.2 Klein",
@@ -41,13 +42,15 @@ LINKS: dict[str, Colour] = {
 
 
 def of_run(server: Server, workflow: dict[str, Any]) -> Image.Image:
-    """Run a demo and put together what its nodes show: pictures on top, the report below."""
+    """Run a demo and put together what its nodes show: pictures on top, the report below.
+
+    Of several runs the fastest one, the least disturbed: the report tells how long it took.
+    """
     prompt = api.to_prompt(workflow, server.get("/object_info").json())
     for node in prompt.values():
         if node["class_type"] == "AdaCorrectionReport":
             node["inputs"]["width"] = SIZE
-    run = server.run(prompt)
-    assert run.ending == "execution_success", run.details
+    run = min((run_anew(server, prompt) for _ in range(RUNS)), key=lambda run: run.states[-1]["seconds"])
     kinds = ["AdaCorrectionCompare", "SaveImage", "AdaCorrectionReport"]
     shown = [node for kind in kinds for node in prompt if prompt[node]["class_type"] == kind]
     pictures = [fetched(server, run, node) for node in shown]
@@ -63,6 +66,14 @@ def of_run(server: Server, workflow: dict[str, Any]) -> Image.Image:
             card.paste(upper_part(picture, SIZE - top), (0, top))
         top += picture.height
     return card
+
+
+def run_anew(server: Server, prompt: api.Prompt) -> Run:
+    """Run a prompt, also where the server knows its outcome."""
+    server.post("/free", {"free_memory": True})
+    run = server.run(prompt)
+    assert run.ending == "execution_success", run.details
+    return run
 
 
 def upper_part(picture: Image.Image, height: int) -> Image.Image:
