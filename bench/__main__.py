@@ -2,9 +2,11 @@
 
     python -m bench --prompts 0 4 8 12 --seeds 0 --steps 28 --cfg 3
     python -m bench --groups ours steps rules          # parts of it
+    python -m bench --groups ours steps solvers --truth 200   # also against the solver's own truth
+    python -m bench --groups ours --seeds 0 1 2 3 4 5 6 7 --frechet --resume   # long ones can be cut off
     python -m bench --model ../shared/models/tinyflux   # other weights of the demo's network
 
-Prints two tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions.
+Prints tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions.
 Fidelity is measured against the full run with the same seed. Each timed run has a full run beside it.
 """
 
@@ -14,8 +16,7 @@ import argparse
 import math
 import sys
 import time
-from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,16 +25,30 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench import methods, results
+from bench.frechet import FEATURES, picture_features
+from bench.journal import Journal, JournalError
 from bench.peers import latent_psnr
+from bench.solvers import TRUTH, integrate
+from demo.flux import new_noise, simple_sigmas
 from demo.flux_keys import bfl_to_diffusers
-from demo.measures import psnr, ssim
+from demo.measures import PSNR_CAP_DB, psnr, ssim
 from demo.methods import full
-from demo.sampler import PROMPTS, WEIGHTS, DemoModel, Setting, load_model, sample
+from demo.picture_code import PictureCode
+from demo.sampler import (
+    PROMPTS,
+    WEIGHTS,
+    DemoModel,
+    Result,
+    Setting,
+    guided_velocity,
+    load_model,
+    sample,
+)
 from demo.words import load_conditioning
 
 MODEL = Path(__file__).parents[1] / "demo" / "model"
 FRACTIONS = (0.25, 0.3, 0.33, 0.36, 0.42, 0.48, 0.5, 0.6, 0.7)
-GROUPS = ("ours", "steps", "rules", "peers", "ablation")
+GROUPS = ("ours", "steps", "rules", "peers", "solvers", "ablation")
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,6 +63,10 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--cfg", type=float, default=3.0, help="guidance scale")
     add("--groups", nargs="+", choices=GROUPS, default=GROUPS[:4], help="what to compare")
     add("--model", type=Path, default=MODEL, help="folder with weights and prompts of the demo's network")
+    add("--methods", nargs="+", help="only methods with these names, of the groups")
+    add("--truth", type=int, default=0, help=f"steps of {TRUTH} that make the truth; 0 leaves it out")
+    add("--frechet", action="store_true", help=f"Frechet distance, for more than {FEATURES} pictures")
+    add("--resume", action="store_true", help="keep the pictures that an earlier, equal command finished")
     add("--out", type=Path, default=Path("out/bench"), help="where JSON and plot go, without an ending")
     return parser.parse_args(arguments)
 
@@ -69,51 +88,92 @@ def contenders(groups: list[str], setting: Setting) -> list[methods.Contender]:
         "steps": lambda: methods.steps_only(setting),
         "rules": methods.base_rules,
         "peers": lambda: methods.peers(setting),
+        "solvers": lambda: methods.solvers(setting),
         "ablation": methods.ablations,
     }
     return [contender for group in groups for contender in makers[group]()]
 
 
-def compare(model: DemoModel, drawn: methods.Drawn, reference: Tensor, seconds: float) -> results.Sample:
-    """One picture against the full run."""
-    picture, wanted = (
-        model.code.decode(latent)[0].permute(1, 2, 0).numpy() for latent in (drawn.latent, reference)
-    )
-    error = float((drawn.latent - reference).norm() / reference.norm())
+def compare(
+    drawn: methods.Drawn, reference: Reference, code: PictureCode, has_features: bool
+) -> results.Sample:
+    """One picture against the full run, and the truth where there is one."""
+    full, truth = reference.full.latent, reference.truth
+    decoded, wanted = (code.decode(latent)[0] for latent in (drawn.latent, full))
+    picture, aim = (p.permute(1, 2, 0).numpy() for p in (decoded, wanted))
     return results.Sample(
-        min(latent_psnr(drawn.latent, reference), 100.0),
-        psnr(picture, wanted),
-        ssim(picture, wanted),
+        min(latent_psnr(drawn.latent, full), PSNR_CAP_DB),
+        psnr(picture, aim),
+        ssim(picture, aim),
         drawn.block_fraction,
         drawn.seconds,
-        seconds,
+        reference.full.seconds,
         drawn.bytes_held,
         drawn.risk,
-        error,
+        float((drawn.latent - full).norm() / full.norm()),
+        None if truth is None else latent_psnr(drawn.latent, truth),
+        picture_features(decoded) if has_features else None,
+        picture_features(wanted) if has_features else None,
     )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a picture is held against: the full run, and the truth (1, C, h, w) where that is asked for."""
+
+    full: Result
+    truth: Tensor | None
+
+
+@torch.inference_mode()
+def reference_of(model: DemoModel, prompt: int, seed: int, setting: Setting, truth_steps: int) -> Reference:
+    """The full run with the same seed, and the truth at so many steps; none at 0."""
+    whole = sample(model, prompt, seed, full(setting.num_steps), setting)
+    if not truth_steps:
+        return Reference(whole, None)
+    velocity, sigmas = guided_velocity(model, prompt, setting.cfg), simple_sigmas(truth_steps)
+    return Reference(whole, integrate(TRUTH, velocity, new_noise([seed]), sigmas))
 
 
 def measure(options: argparse.Namespace) -> tuple[list[results.Row], float]:
-    """Every method on every picture.
+    """Every method on every picture; each is kept in the journal beside --out as soon as it is finished.
 
     Returns:
         the rows, and the rank correlation of reported risk and error over all of AdaCorrection's runs.
     """
     model, setting = load(options.model), Setting(options.steps, options.cfg)
-    all_methods = contenders(list(options.groups), setting)
-    cases = [(prompt, seed) for prompt in options.prompts for seed in options.seeds]
-    samples: dict[tuple[str, str], list[results.Sample]] = defaultdict(list)
-    for prompt, seed in tqdm(cases, unit="picture"):
-        reference = sample(model, prompt, seed, full(options.steps), setting)
-        for contender in all_methods:
-            drawn = contender.draw(model, prompt, seed, setting)
-            found = compare(model, drawn, reference.latent, reference.seconds)
-            samples[contender.name, contender.value].append(found)
     name = options.model.resolve().name
-    rows = [results.make_row(name, *key, found) for key, found in samples.items()]
-    own = [s for key, found in samples.items() if key[0].startswith("AdaCorrection") for s in found]
-    risks = [(s.risk, s.error) for s in own if s.risk]
-    return rows, results.rank_correlation(risks)
+    all_methods = contenders(list(options.groups), setting)
+    all_methods = [m for m in all_methods if not options.methods or m.name in options.methods]
+    conditions: dict[str, object] = {"model": name, "steps": options.steps, "cfg": options.cfg}
+    conditions |= {"truth": options.truth, "frechet": options.frechet}
+    conditions["methods"] = [[contender.name, contender.value] for contender in all_methods]
+    journal = Journal(options.out.with_suffix(".jsonl"), conditions, options.resume)
+    cases = [(prompt, seed) for prompt in options.prompts for seed in options.seeds]
+    for prompt, seed in tqdm(cases, unit="picture"):
+        if (prompt, seed) not in journal.done:
+            reference = reference_of(model, prompt, seed, setting, options.truth)
+            found = {
+                (m.name, m.value): compare(
+                    m.draw(model, prompt, seed, setting), reference, model.code, options.frechet
+                )
+                for m in all_methods
+            }
+            journal.add(prompt, seed, found)
+    samples = [journal.done[case] for case in cases]
+    keys = [(contender.name, contender.value) for contender in all_methods]
+    rows = [results.make_row(name, *key, [found[key] for found in samples]) for key in keys]
+    own = [s for found in samples for key, s in found.items() if key[0].startswith("AdaCorrection")]
+    return rows, results.rank_correlation([(s.risk, s.error) for s in own if s.risk])
+
+
+def print_tables(rows: list[results.Row], has_truth: bool) -> None:
+    """All that was measured, in GitHub Markdown."""
+    tables = [results.table(rows), results.equal_work_table(rows, FRACTIONS)]
+    tables.append(results.equal_work_table(rows, FRACTIONS, "truth_psnr") if has_truth else "")
+    tables.append(results.paired_table(rows, FRACTIONS, methods.CORRECTED))
+    tables.append(results.frechet_table(rows))
+    print("\n\n".join(table for table in tables if table), end="\n\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -124,12 +184,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options, started = parse_options(arguments), time.perf_counter()
     torch.set_num_threads(1)
-    rows, correlation = measure(options)
-    print(results.table(rows), end="\n\n")
-    print(results.equal_work_table(rows, FRACTIONS), end="\n\n")
-    paired = results.paired_table(rows, FRACTIONS, methods.CORRECTED)
-    if paired:
-        print(paired, end="\n\n")
+    try:
+        rows, correlation = measure(options)
+    except JournalError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print_tables(rows, options.truth > 0)
     if not math.isnan(correlation):
         print(f"Rank correlation of the reported risk and the error that came out: {correlation:.2f}")
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,10 +20,13 @@ from adacorrection_core.base_rules import (
     TeaCacheRule,
 )
 from adacorrection_core.config import PRESETS, CorrectionConfig
+from adacorrection_core.diffusers import adacorrection
 from adacorrection_core.risk import Schedule
 from adacorrection_core.rules import Rule
+from bench.ablation import PARTS, Part
 from bench.block_work import blocks_of, counted
 from bench.peers import PEERS, Peer
+from bench.solvers import MULTISTEP, integrate
 from demo.flux import new_noise, simple_sigmas
 from demo.methods import Method, fewer_steps
 from demo.sampler import DemoModel, Setting, euler, guided_velocity, sample
@@ -127,25 +130,32 @@ def ours() -> list[Contender]:
     return [of_ours(n, v, Method(n, str(v), config=config)) for n, points in named for v, config in points]
 
 
+def step_counts(setting: Setting) -> list[int]:
+    """Shares of the steps of the full run, most first."""
+    return sorted({max(round(share * setting.num_steps), 1) for share in SHARES}, reverse=True)
+
+
 def steps_only(setting: Setting) -> list[Contender]:
     """Fewer steps of the same sampler."""
-    counts = sorted({max(round(share * setting.num_steps), 1) for share in SHARES}, reverse=True)
-    return [of_ours("Fewer steps", count, fewer_steps(count)) for count in counts]
+    return [of_ours("Fewer steps", count, fewer_steps(count)) for count in step_counts(setting)]
 
 
 def base_rules() -> list[Contender]:
-    """Plain caches, each without and with the correction and its corrector."""
-    config = CorrectionConfig(max_consecutive=50)
+    """Plain caches, each without and with the correction.
+
+    Without it there is no longest stretch; with it come the forecast, the corrector and the longest stretch.
+    """
     found = []
     for name, values, make in BASE_RULES:
         for value in values:
-            for suffix, is_correcting in (("", False), (CORRECTED, True)):
 
-                def make_rule(_: Schedule, make: Callable[[float], Rule] = make, v: float = value) -> Rule:
-                    return make(v)
+            def make_rule(_: Schedule, make: Callable[[float], Rule] = make, v: float = value) -> Rule:
+                return make(v)
 
-                method = Method(name, str(value), "", None, config, make_rule, is_correcting)
-                found.append(of_ours(name + suffix, value, method))
+            plain = Method(name, str(value), "", None, CorrectionConfig(max_consecutive=50), make_rule, False)
+            corrected = replace(plain, config=CorrectionConfig(), is_correcting=True)
+            found.append(of_ours(name, value, plain))
+            found.append(of_ours(name + CORRECTED, value, corrected))
     return found
 
 
@@ -156,19 +166,48 @@ def peers(setting: Setting) -> list[Contender]:
 
 
 def ablations() -> list[Contender]:
-    """AdaCorrection with one part switched off."""
-    parts: dict[str, dict[str, object]] = {
-        "no probe": {"probe_blocks": 0},
-        "no forecast (hold)": {"sensitivity": 0.0},
-        "all tokens alike": {"spatial_weight": 0.0},
-    }
-    found = []
-    for name, change in parts.items():
-        for tolerance in TOLERANCES[2:8:2]:
-            config = CorrectionConfig(tolerance=tolerance, **change)  # type: ignore[arg-type]
-            found.append(of_ours(f"AdaCorrection, {name}", tolerance, Method(name, "", config=config)))
-    for tolerance in TOLERANCES[2:8:2]:
-        config = CorrectionConfig(tolerance=tolerance)
-        held = Method("no correction", "", config=config, is_correcting=False)
-        found.append(of_ours("AdaCorrection, no correction at all", tolerance, held))
-    return found
+    """AdaCorrection with one part switched off at a time."""
+    return [without(part, tolerance) for part in PARTS for tolerance in TOLERANCES[1:8:2]]
+
+
+def without(part: Part, tolerance: float) -> Contender:
+    """AdaCorrection without a part."""
+    config = CorrectionConfig(tolerance=tolerance, **part.change)  # type: ignore[arg-type]
+    whole = of_ours(f"Ablation, {part.name}", tolerance, Method(part.name, "", config=config))
+
+    def draw(model: DemoModel, prompt: int, seed: int, setting: Setting) -> Drawn:
+        with part.off():
+            return whole.draw(model, prompt, seed, setting)
+
+    return replace(whole, draw=draw)
+
+
+def solvers(setting: Setting) -> list[Contender]:
+    """Better solvers at all steps, at fewer, and with AdaCorrection on top; Euler's full run beside them."""
+    counts = [setting.num_steps, *step_counts(setting)]
+    plain = [of_solver("euler", setting.num_steps, None)]
+    plain += [of_solver(solver, count, None) for solver in MULTISTEP for count in counts]
+    configs = [CorrectionConfig(target_speedup=target) for target in TARGETS]
+    return plain + [of_solver(solver, None, config) for solver in MULTISTEP for config in configs]
+
+
+def of_solver(solver: str, num_steps: int | None, config: CorrectionConfig | None) -> Contender:
+    """A run of another solver with fewer steps, or with AdaCorrection at all of them."""
+
+    @torch.inference_mode()
+    def draw(model: DemoModel, prompt: int, seed: int, setting: Setting) -> Drawn:
+        count = num_steps or setting.num_steps
+        velocity, sigmas = guided_velocity(model, prompt, setting.cfg), simple_sigmas(count)
+        branches = ("cond", "uncond") if setting.cfg != 1 else ("cond",)
+        noise, fraction, started = new_noise([seed]), count / setting.num_steps, time.perf_counter()
+        if config is None:
+            latent = integrate(solver, velocity, noise, sigmas)
+        else:
+            with adacorrection(model.transformer, config, sigmas, branches=branches, cfg=setting.cfg) as run:
+                latent = integrate(solver, velocity, noise, sigmas)
+            fraction = run.report.block_fraction
+        return Drawn(latent, fraction, time.perf_counter() - started)
+
+    if config is None:
+        return Contender(f"Fewer steps, {solver}", str(num_steps), draw)
+    return Contender(f"{solver}{CORRECTED}", f"{config.target_speedup:g}x", draw)

@@ -9,10 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+from bench.frechet import FEATURES, frechet_distance
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture against the full run with the same seed: PSNR in dB of latent and picture, SSIM, cost."""
+    """One picture against the full run with the same seed: PSNR in dB of latent and picture, SSIM, cost.
+
+    `truth_psnr` is of the latent against the truth; `features` and `full_features` are those of this picture
+    and of the full run's.
+    """
 
     latent_psnr: float
     psnr: float
@@ -23,6 +29,9 @@ class Sample:
     bytes_held: int | None
     risk: float | None
     error: float
+    truth_psnr: float | None = None
+    features: list[float] | None = None
+    full_features: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Row:
     speedup: float
     bytes_held: int | None
     pictures: int
+    truth_psnr: float | None = None
+    frechet: float | None = None
 
 
 def make_row(model: str, method: str, value: str, samples: Sequence[Sample]) -> Row:
@@ -58,22 +69,37 @@ def make_row(model: str, method: str, value: str, samples: Sequence[Sample]) -> 
         median(s.full_seconds / s.seconds for s in samples),
         max(held) if held else None,
         len(samples),
+        fmean(truths) if (truths := [s.truth_psnr for s in samples if s.truth_psnr is not None]) else None,
+        frechet(samples),
     )
 
 
-def fidelity_at(rows: Sequence[Row], fraction: float) -> float:
-    """Latent PSNR of a method at a share of block executions, between its settings; NaN outside of them.
+def frechet(samples: Sequence[Sample]) -> float | None:
+    """Frechet distance of a method's pictures and the full run's; None where there are too few for one."""
+    own = [s.features for s in samples if s.features]
+    full = [s.full_features for s in samples if s.full_features]
+    return frechet_distance(own, full) if len(own) > FEATURES and len(own) == len(full) else None
+
+
+def fidelity_at(rows: Sequence[Row], fraction: float, measure: str = "latent_psnr") -> float:
+    """Fidelity of a method at a share of block executions, between its settings; NaN outside of them.
 
     Only settings that no other of the method beats at less work count.
+
+    Args:
+        rows: of the method.
+        fraction: of block executions.
+        measure: "latent_psnr", against the full run, or "truth_psnr".
     """
-    front: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.block_fraction, -row.latent_psnr)):
-        if not front or row.latent_psnr > front[-1].latent_psnr:
-            front.append(row)
+    points = [(row.block_fraction, getattr(row, measure)) for row in rows]
+    front: list[tuple[float, float]] = []
+    for work, fidelity in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or fidelity > front[-1][1]:
+            front.append((work, fidelity))
     for below, above in zip(front, front[1:], strict=False):
-        if below.block_fraction <= fraction <= above.block_fraction:
-            share = (fraction - below.block_fraction) / (above.block_fraction - below.block_fraction)
-            return below.latent_psnr + share * (above.latent_psnr - below.latent_psnr)
+        if below[0] <= fraction <= above[0]:
+            share = (fraction - below[0]) / (above[0] - below[0])
+            return below[1] + share * (above[1] - below[1])
     return math.nan
 
 
@@ -99,12 +125,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def equal_work_table(rows: Sequence[Row], fractions: Sequence[float]) -> str:
-    """Latent PSNR of each method at equal block executions, in GitHub Markdown."""
+def equal_work_table(rows: Sequence[Row], fractions: Sequence[float], measure: str = "latent_psnr") -> str:
+    """Fidelity of each method at equal block executions, in GitHub Markdown. See `fidelity_at`."""
     head = " | ".join(f"{fraction:.0%}" for fraction in fractions)
-    lines = [f"| latent PSNR, dB, at | {head} |", "| --- |" + " ---: |" * len(fractions)]
+    against = "to the truth, " if measure == "truth_psnr" else ""
+    lines = [f"| latent PSNR, dB, {against}at | {head} |", "| --- |" + " ---: |" * len(fractions)]
     for method, of_method in by_method(rows).items():
-        cells = [fidelity_at(of_method, fraction) for fraction in fractions]
+        cells = [fidelity_at(of_method, fraction, measure) for fraction in fractions]
         words = ["-" if math.isnan(cell) else f"{cell:.1f}" for cell in cells]
         if set(words) != {"-"}:
             lines.append(f"| {method} | {' | '.join(words)} |")
@@ -136,6 +163,17 @@ def paired_table(rows: Sequence[Row], fractions: Sequence[float], suffix: str) -
                 words = ["-" if math.isnan(number) else format(number, form) for number in numbers]
                 lines.append(f"| {name} | {' | '.join(words)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def frechet_table(rows: Sequence[Row]) -> str:
+    """Frechet distance of each method and setting to the full runs; empty where it was not measured."""
+    measured = [row for row in rows if row.frechet is not None]
+    if not measured:
+        return ""
+    lines = ["| method | setting | blocks | Frechet distance |", "| --- | --- | ---: | ---: |"]
+    return "\n".join(
+        lines + [f"| {r.method} | {r.value} | {r.block_fraction:.3f} | {r.frechet:.2e} |" for r in measured]
+    )
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:

@@ -64,10 +64,40 @@ def test_the_command(tmp_path: Path, capsys, monkeypatch):
     assert 20 < ours["latent_psnr"] < 100
 
 
+def test_solvers_truth_features_and_a_run_that_is_taken_up(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(methods, "SHARES", (0.5,))
+    monkeypatch.setattr(methods, "TARGETS", (1.5,))
+    arguments = ["--steps", "8", "--cfg", "1", "--groups", "solvers", "--truth", "12", "--frechet"]
+    arguments += [
+        "--methods",
+        "Fewer steps, dpmpp_2m",
+        "uni_pc + AdaCorrection",
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    assert command.main([*arguments, "--prompts", "4"]) == 0
+    journal = tmp_path / "b.jsonl"
+    first = journal.read_text().splitlines()
+    journal.write_text("\n".join(first) + '\n{"prompt": 5, "se')  # cut off in the middle of a line
+
+    assert command.main([*arguments, "--prompts", "4", "5", "--resume"]) == 0
+
+    assert journal.read_text().splitlines()[:2] == first
+    assert len(journal.read_text().splitlines()) == 3
+    rows = {(r["method"], r["value"]): r for r in json.loads((tmp_path / "b.json").read_text())["rows"]}
+    assert {row["pictures"] for row in rows.values()} == {2}
+    whole, half = rows["Fewer steps, dpmpp_2m", "8"], rows["Fewer steps, dpmpp_2m", "4"]
+    assert whole["truth_psnr"] > half["truth_psnr"]
+    assert 0.5 < rows["uni_pc + AdaCorrection", "1.5x"]["block_fraction"] < 0.9
+    assert "latent PSNR, dB, to the truth, at" in capsys.readouterr().out
+    assert command.main([*arguments, "--steps", "9", "--prompts", "4", "--resume"]) == 2
+    assert "other conditions" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["rules", "ablation"])
 def test_every_rule_can_run(kind):
     model, setting = command.load(command.MODEL), command.Setting(8, 1.0)
-    for contender in command.contenders([kind], setting)[::5]:
+    for contender in {c.name: c for c in command.contenders([kind], setting)}.values():
         drawn = contender.draw(model, 0, 0, setting)
         assert 0 < drawn.block_fraction <= 1
         assert drawn.latent.isfinite().all()
