@@ -15,8 +15,9 @@ or for the length of a block:
 `pipe.transformer` may stand in place of the pipeline, as diffusers' own caches have it. Without the
 scheduler, which can be given beside it, the noise levels are learnt from the calls. What is lost then:
 
-- The end of the run is not known: the last levels (below 0.12, and always the last step or two) are computed
-  in full. Pipelines that pass `step_index` and `num_inference_steps` to `cache_context` (Wan's) tell the end.
+- The end of the run is not known: the last step or two, and those below a level of 0.03 (0.12 with
+  LTX-Video), are computed in full. Pipelines that pass `step_index` and `num_inference_steps` to
+  `cache_context` (Wan's) tell the end.
 - A speed-up asked for is met less exactly, since the levels to come are an estimate.
 - Levels that half precision rounds to the same number count as one step.
 - A run that was broken off is told from the next one only where the noise level starts again or jumps.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from .config import ConfigError
-from .diffusers_levels import TRAINED_TIMESTEPS
+from .diffusers_levels import LOWEST_CERTAIN, TRAINED_TIMESTEPS
 from .stages import Stage
 
 
@@ -18,10 +18,13 @@ class Family:
     Attributes:
         stages: its lists of blocks.
         timestep_unit: what it calls pure noise, 1 or 1000.
+        lowest_level: noise level above which its pipelines are sure to begin no last step, where steps are
+            short. LTX-Video's schedule is stretched so that the last one begins at 0.1.
     """
 
     stages: tuple[Stage, ...]
     timestep_unit: float
+    lowest_level: float = LOWEST_CERTAIN
 
     def noise_level(self, timestep: Tensor | float) -> Tensor | float:
         """The noise level, 0 to 1, of a call.
@@ -63,7 +66,7 @@ FAMILIES: dict[str, Family] = {
     "QwenImageTransformer2DModel": Family(
         (Stage("transformer_blocks", _IMAGE, _TEXT, ("text", "image")),), 1.0
     ),
-    "LTXVideoTransformer3DModel": Family((Stage("transformer_blocks", _IMAGE),), TRAINED_TIMESTEPS),
+    "LTXVideoTransformer3DModel": Family((Stage("transformer_blocks", _IMAGE),), TRAINED_TIMESTEPS, 0.12),
 }
 
 

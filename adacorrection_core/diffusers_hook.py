@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .blocks import BlockHooks
 from .config import ConfigError, CorrectionConfig
 from .diffusers_families import Family, family_of
-from .diffusers_levels import LearntLevels, scheduler_levels
+from .diffusers_levels import SAME_LEVEL, LearntLevels, scheduler_levels
 from .diffusers_settlement import GuidedSettlement
 from .evaluation import Branch
 from .readings import VelocityReading
@@ -190,14 +190,21 @@ class TransformerHook:
             number, _ = self.model.run.read(level)
         if self.learnt is None or self.learnt.is_another_run(number):
             self.abandon()
-            self.learnt = LearntLevels()
+            rounding = torch.finfo(self.dtype).eps / 4  # of a number of 0.5 to 1
+            self.learnt = LearntLevels(rounding=rounding, lowest=self.family.lowest_level)
         self.learnt.meet(number, self.steps_left())
         if self.model is None:
             self.begin(self.learnt.sigmas)
         else:
-            run = self.model.run
-            run.reschedule(replace(run.schedule, sigmas=tuple(self.learnt.sigmas)))
+            last = max(1.0 - self.setting.config.end_percent, self.learnt.end() * (1 + SAME_LEVEL))
+            run, sigmas = self.model.run, tuple(self.learnt.sigmas)
+            run.reschedule(replace(run.schedule, sigmas=sigmas, last_sigma=last))
         return number
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the transformer's weights."""
+        return next(self.transformer.parameters()).dtype
 
     def steps_left(self) -> int | None:
         """Steps from this call's on, where the pipeline says so in its cache context."""
@@ -215,8 +222,7 @@ class TransformerHook:
         config = self.setting.config
         first, last = 1.0 - config.start_percent, 1.0 - config.end_percent
         # Pipelines in half precision hand the noise level over in it; what is learnt of it is so rounded.
-        is_half = next(self.transformer.parameters()).dtype in (torch.float16, torch.bfloat16)
-        is_rounded = is_half and self.learnt is None
+        is_rounded = self.dtype in (torch.float16, torch.bfloat16) and self.learnt is None
         schedule = Schedule(tuple(sigmas), True, first, last, config.warmup_steps, is_rounded)
         family = f"{type(self.transformer).__name__}, {len(self.layers)} blocks"
         self.report = RunReport(config.name, family, schedule.num_steps)

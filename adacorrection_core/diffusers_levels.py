@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TRAINED_TIMESTEPS = 1000.0
-# LTX-Video stretches its schedule so that the last step begins at 0.1, and none known begins it higher by
-# more steps than two of the length before: below this level any step may be the last one.
-LOWEST_CERTAIN = 0.12
+LOWEST_CERTAIN = 0.03  # below this level any step may be the last one, however short the steps are
 SAME_LEVEL = 1e-6
 SHIFTS = (0.5, 16.0)  # of a schedule that is to be believed
+USUAL_SHIFT = 3.0  # Stable Diffusion 3, Flux at a megapixel, Wan at 480p
+# Three levels d apart bend by about 4 d^2 where the shift is usual, and by twice their rounding by chance.
+LEAST_BEND = 1.0  # d^2 over the rounding, before they tell a shift
+WHOLE, WHOLE_ROUNDING = 1e-3, 5e-4  # of timesteps that some schedulers keep as whole numbers
 JUMP = 3.0  # steps of the length before, which no schedule makes at once: another run has begun
 
 
@@ -42,10 +44,14 @@ class LearntLevels:
     Attributes:
         met: levels of the calls so far, falling.
         steps_left: steps from the last of them on, itself included; None where nobody says.
+        rounding: how far a level may be off, as half precision rounds it.
+        lowest: below this level any step may be the last one.
     """
 
     met: list[float] = field(default_factory=list)
     steps_left: int | None = None
+    rounding: float = 1e-7
+    lowest: float = LOWEST_CERTAIN
 
     def is_another_run(self, level: float) -> bool:
         """Whether a call can be none of this run: it is back at the start, or far below what comes next."""
@@ -90,8 +96,18 @@ class LearntLevels:
         if len(self.met) < 2:
             return False
         before, last = self.met[-2:]
-        is_near = last <= max(LOWEST_CERTAIN, 2 * (before - last))
-        return is_near or place < 1.5 * self.spacing(self.shift())
+        return self.is_near_end(before, last) or place < 1.5 * self.spacing(self.shift())
+
+    def is_near_end(self, before: float, level: float) -> bool:
+        """Whether two more steps like the one from the level before could end the run."""
+        return level <= max(self.lowest, 2 * (before - level))
+
+    def end(self) -> float:
+        """The level at and below which each step may be the last, so that all of them have to be computed."""
+        if self.is_end_known:
+            return 0.0
+        pairs = zip(self.sigmas, self.sigmas[1:-1], strict=False)
+        return max((level for before, level in pairs if self.is_near_end(before, level)), default=0.0)
 
     def spacing(self, shift: float) -> float:
         """Mean distance of the levels met, evened out."""
@@ -99,15 +115,22 @@ class LearntLevels:
         return max((first - last) / (len(self.met) - 1), 1e-6)
 
     def shift(self) -> float:
-        """The s at which the levels met are evenly spaced; 1 where they are too few, or not of that kind."""
+        """The s at which the levels met are evenly spaced; the usual one while they are too few to tell."""
         half = (len(self.met) - 1) // 2
-        if half < 1 or self.met[-1] <= 0:
-            return 1.0
-        high, middle, low = (1 / self.met[i] - 1 for i in (-1 - 2 * half, -1 - half, -1))
-        numerator, denominator = high + low - 2 * middle, middle * (high + low) - 2 * high * low
+        high, middle, low = (self.met[i] for i in (-1 - 2 * half, -1 - half, -1))
+        if half < 1 or low <= 0 or ((high - low) / 2) ** 2 < LEAST_BEND * self.uncertainty():
+            return USUAL_SHIFT
+        a, b, c = (1 / level - 1 for level in (high, middle, low))
+        numerator, denominator = a + c - 2 * b, b * (a + c) - 2 * a * c
         if not denominator > 0 or not SHIFTS[0] <= numerator / denominator <= SHIFTS[1]:
             return 1.0
         return numerator / denominator
+
+    def uncertainty(self) -> float:
+        """How far a level may be off what the scheduler meant."""
+        timesteps = [TRAINED_TIMESTEPS * level for level in self.met]
+        is_whole = all(abs(timestep - round(timestep)) < WHOLE for timestep in timesteps)
+        return max(self.rounding, WHOLE_ROUNDING) if is_whole else self.rounding
 
 
 def evened(level: float, shift: float) -> float:

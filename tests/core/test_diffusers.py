@@ -205,9 +205,9 @@ def test_nothing_is_repaid_where_the_input_is_not_one_latent(case):
         assert not run.settlement.is_stochastic
 
 
-def test_half_precision_knows_its_steps(flux):
+def test_half_precision_knows_its_steps(levels):
     half = make("FluxTransformer2DModel", torch.bfloat16)
-    with adacorrection(half, LOOSE, SIGMAS) as run:
+    with adacorrection(half, LOOSE, levels) as run:
         sample(half, SIGMAS)
     assert [record.step_index for record in run.report.records] == list(range(12))
     assert run.report.block_fraction < 0.6

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from adacorrection_core.diffusers_levels import LearntLevels, evened, shifted
+from adacorrection_core.diffusers_families import FAMILIES
+from adacorrection_core.diffusers_levels import LOWEST_CERTAIN, LearntLevels, evened, shifted
+
+LTX_END = 0.1
 
 
 def flow(steps, shift=1.0, end=None):
@@ -16,15 +20,15 @@ def flow(steps, shift=1.0, end=None):
 
 def stretched(levels, last):
     """The same, moved so that it ends at a level (diffusers' shift_terminal)."""
-    return [1 - (1 - level) * (1 - last) / (1 - levels[-1]) for level in levels]
+    return [*(1 - (1 - level) * (1 - last) / (1 - levels[-1]) for level in levels[:-1]), last]
 
 
 def karras(steps, low=0.003, rho=7.0):
     return [(1 + i / (steps - 1) * (low ** (1 / rho) - 1)) ** rho for i in range(steps)]
 
 
-def learnt(levels):
-    result = LearntLevels()
+def learnt(levels, **options):
+    result = LearntLevels(**options)
     for level in levels:
         result.meet(level)
     return result
@@ -37,6 +41,19 @@ def test_three_levels_tell_the_rest(shift):
     assert learnt(levels[4:9]).sigmas == pytest.approx([*levels[4:], 0.0], abs=1e-6)
 
 
+@pytest.mark.parametrize("steps", [28, 50])
+@pytest.mark.parametrize("rounded", ["whole timesteps", "bfloat16"])
+def test_rounded_levels_tell_about_as_many_steps(rounded, steps):
+    """Three of them tell no shift, so that the usual one is taken until they do."""
+    timesteps = 1000 * torch.tensor(flow(steps, 3.16))
+    timesteps = timesteps.round() if rounded == "whole timesteps" else timesteps.bfloat16()
+    levels = LearntLevels(rounding=0.0 if rounded == "whole timesteps" else 0.002)
+    for i, level in enumerate((timesteps.float() / 1000).tolist()):
+        levels.meet(level)
+        if i > 1:
+            assert len(levels.sigmas) - 1 == pytest.approx(steps, rel=0.35)
+
+
 @pytest.mark.parametrize("steps", [8, 20, 28, 50])
 @pytest.mark.parametrize(
     "schedule",
@@ -46,7 +63,7 @@ def test_three_levels_tell_the_rest(shift):
         lambda steps: flow(steps, 3.0, 0.001),
         lambda steps: flow(steps, 12.0),
         lambda steps: stretched(flow(steps, 3.0), 0.02),
-        lambda steps: stretched(flow(steps, 7.8), 0.1),
+        lambda steps: stretched(flow(steps, 7.8), LTX_END),
         karras,
         lambda steps: [round(1000 * level) / 1000 for level in flow(steps, 3.0)],
     ],
@@ -55,7 +72,8 @@ def test_three_levels_tell_the_rest(shift):
 def test_the_last_step_is_never_taken_for_another(schedule, steps):
     """The price is a few more that are taken for the last; most of the run is not."""
     levels = schedule(steps)
-    taken = [i for i in range(1, steps + 1) if len(learnt(levels[:i]).to_come()) == 1]
+    lowest = FAMILIES["LTXVideoTransformer3DModel"].lowest_level if levels[-1] == LTX_END else LOWEST_CERTAIN
+    taken = [i for i in range(1, steps + 1) if len(learnt(levels[:i], lowest=lowest).to_come()) == 1]
     assert taken[-1] == steps
     above = sum(level > 0.25 for level in levels)
     assert sum(i <= above for i in taken) <= max(2, steps // 6)
