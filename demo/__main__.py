@@ -25,6 +25,7 @@ from demo.table import markdown_table, plain_table
 MODEL_FOLDER = Path(__file__).parent / "model"
 PROMPTS = ("grinning", "cat", "sunglasses", "hamburger")
 TIMELINE_PRESET = "balanced"
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -42,6 +43,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.steps < 6:
         parser.error(f"--steps is {options.steps}; 6 is the least at which there is something to skip")
+    if options.out.suffix.lower() not in PICTURES:
+        parser.error(f"--out is {options.out}; it must be a picture's file name: {', '.join(PICTURES)}")
     return options
 
 

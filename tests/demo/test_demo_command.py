@@ -244,7 +244,14 @@ def test_unknown_prompt_lists_the_known(capsys):
     assert "unicorn" in message and "cat" in message
 
 
-def test_too_few_steps_are_refused(capsys):
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--steps", "3", "--steps is 3"),
+        ("--out", "folder", "--out is folder; it must be a picture's file name"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(option, value, message, capsys):
     with pytest.raises(SystemExit):
-        parse_options(["--steps", "3"])
-    assert "--steps is 3" in capsys.readouterr().err
+        parse_options([option, value])
+    assert message in capsys.readouterr().err
