@@ -100,12 +100,16 @@ class Corrector:
         """
         if not self.is_active:
             return None
+        forecast = None if self.last is None else self.last[2]
         self.add_up(sigma)
         self.knots.appendleft(Knot(time, velocity))
         if self.forecast is None or len(self.knots) < 2:
             self.forecast, self.weights = None, []
             return None
-        owed = self.interpolated().sub_(self.forecast).nan_to_num_(0.0, 0.0, 0.0)
+        owed = self.interpolated().sub_(self.forecast)
+        if forecast is not None:
+            owed.mul_(trust(forecast, velocity))
+        owed.nan_to_num_(0.0, 0.0, 0.0)
         self.forecast, self.weights = None, []
         self.shift = owed if self.shift is None else self.shift + owed
         return owed
@@ -170,6 +174,20 @@ class Corrector:
         held += [*(self.last[2:] if self.last else ()), *(self.stood[1:] if self.stood else ())]
         unique = {id(t): t for t in held if t is not None}  # what the sampler was handed may be a knot
         return sum(t.element_size() * t.nelement() for t in unique.values())
+
+
+def trust(forecast: Tensor, velocity: Tensor) -> Tensor:
+    """How much of a debt to repay, at most 1; one number, on the device.
+
+    A forecast that was off by more than the velocity itself has led away from where the steps should have
+    gone, and what the pass sees there says less about them: it counts by the inverse square of the error.
+
+    Args:
+        forecast, velocity: (B, ...) of the last corrected step, and of the full pass behind it.
+    """
+    error = torch.linalg.vector_norm(velocity - forecast, dtype=torch.float32)
+    share: Tensor = torch.linalg.vector_norm(velocity, dtype=torch.float32) / error
+    return share.square().clamp_max(1.0)
 
 
 def interpolation(points: Sequence[tuple[float, float]], knots: Sequence[float]) -> list[float]:

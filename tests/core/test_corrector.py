@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adacorrection_core.corrector import Corrector, interpolation
+from adacorrection_core.corrector import Corrector, interpolation, trust
 from adacorrection_core.risk import turned
 
 SIGMAS = [1.0, 0.8, 0.6, 0.45, 0.3, 0.1, 0.0]
@@ -68,6 +68,19 @@ def test_what_is_owed_by_hand():
     assert torch.equal(corrector.shift, owed)
     shifted = corrector.shifted(torch.tensor([7.0]), 0.2)
     assert float(shifted) == pytest.approx(7.0 + 0.2 * float(owed))
+
+
+@pytest.mark.parametrize(("forecast", "expected"), [(4.0, 1.0), (6.0, 1.0), (12.0, 1 / 9), (3.0, 1.0)])
+def test_a_forecast_off_by_more_than_the_velocity_is_repaid_in_part(forecast, expected):
+    assert float(trust(torch.tensor([forecast]), torch.tensor([3.0]))) == pytest.approx(expected)
+
+
+def test_a_debt_counts_by_that_trust():
+    corrector = Corrector()
+    corrector.computed(0.8, 0.8, torch.tensor([1.0]))
+    corrector.corrected(0.6, 0.6, torch.tensor([-2.0]))
+    owed = corrector.computed(0.4, 0.4, torch.tensor([1.0]))  # off by 3 where the velocity is 1
+    assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * 3.0 / 9)
 
 
 def test_nothing_is_owed_where_all_is_computed():
