@@ -65,7 +65,7 @@ class CorrectionConfig:
         preset: where the setting comes from, for its name.
     """
 
-    tolerance: float = 0.007
+    tolerance: float = 0.03
     sensitivity: float = 1.0
     spatial_weight: float = 0.5
     probe_blocks: int = 1

@@ -182,7 +182,16 @@ class ModelCall:
         drift = evaluation.time_drift if drift is None else drift
         expected = (run.probe_error if is_probed else run.time_error).expected(drift)
         if evaluation.should_compute is None:
-            signals = Signals(evaluation.step_index, drift, expected, run.lag, is_probed, can_probe)
+            signals = Signals(
+                evaluation.step_index,
+                drift,
+                expected,
+                run.lag,
+                is_probed,
+                can_probe,
+                evaluation.time_drift,
+                run.time_error.ratio,
+            )
             evaluation.should_compute = rule.should_compute(signals)
         for record in self.records:
             record.drift, record.expected_error = drift, expected

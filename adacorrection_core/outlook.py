@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .budget import Budget
 from .config import CorrectionConfig
-from .risk import Budget, Schedule
+from .risk import Schedule
 from .sentences import Sentence, say
 
 LITTLE = 0.2  # a run that can save no more than this share of its blocks is told what would save more
@@ -20,12 +21,10 @@ class Outlook:
     Attributes:
         config: the setting.
         schedule: noise levels of the run.
-        probe_share: part of a full pass that a probe costs.
     """
 
     config: CorrectionConfig
     schedule: Schedule
-    probe_share: float
 
     @property
     def eligible(self) -> list[int]:
@@ -78,7 +77,7 @@ class Outlook:
         if self.config.target_speedup is None:
             return []
         speedup = self.config.target_speedup
-        budget = Budget.for_speedup(speedup, self.schedule, self.probe_share, self.config.max_consecutive)
+        budget = Budget.for_speedup(speedup, self.schedule, self.config.max_consecutive)
         return [budget.note or say("target", computed=budget.computed_steps, speedup=f"{speedup:g}")]
 
     def advice(self) -> Sentence:

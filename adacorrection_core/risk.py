@@ -1,33 +1,25 @@
-"""When to compute: the error a corrected step is expected to make, and what it does to the picture.
+"""When to compute: the error that the corrected steps of a stretch are expected to leave behind.
 
-The error of the forecast is measured at every full pass, where the truth is at hand, and related to
-the drift that was expected there from the noise level, and to the drift that the probe has seen; such a
-ratio times the drift now is the expected error. It counts by the length of the sampler's step and by how
-early it comes, since early errors live longest. The sum over a stretch of corrected steps is the risk; a
-step that would carry it past the tolerance is computed.
+At the next full pass the velocity between it and the pass before is interpolated, and what corrected steps
+missed is settled (`corrector.py`). What an interpolation misses grows with the distance to the pass behind
+times the distance to the pass ahead. So that is the risk of a stretch of corrected steps: the relative error
+of holding the velocity from either side, multiplied, over the way that the sampler goes, and the root of it.
+Distances are in turns of the velocity, which the noise level tells; how much error a turn makes is measured
+at every full pass, where the truth is at hand. A step that would carry the risk past the tolerance is
+computed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from .sentences import Sentence, say
-
-# Measured on a trained model: one step corrected, the final error over the error of that step alone
-# (bench/RESULTS.md, "What an error does to the picture").
-LATE_GAIN = 0.8
-EARLY_GAIN = 1.0
-GAIN_POWER = 3.0
 # How fast the velocity of trained models turns along a run (bench/RESULTS.md, "How the velocity turns").
 MIDDLE_GROWTH = 0.06
 GROWTH_POWER = 5.0
 LAST_GROWTH = 0.016  # over the noise level, which is small at the end
 LEAST_TIME = 0.04
-UNBOUNDED = 10**9
-PROBED_SHARE = 0.3  # of the corrected steps: those whose decision hangs on the probe
-BISECTIONS = 24  # the tolerance to a ten-millionth of its range; each costs microseconds a step
 
 
 def sigma_to_time(sigma: float, is_flow: bool) -> float:
@@ -38,11 +30,6 @@ def sigma_to_time(sigma: float, is_flow: bool) -> float:
         is_flow: True where sigma is that scale already (rectified flow), False for sigma = noise / signal.
     """
     return sigma if is_flow else sigma / (1.0 + sigma)
-
-
-def error_gain(time: float) -> float:
-    """How much an error made at this noise level counts in the final picture."""
-    return LATE_GAIN + EARLY_GAIN * math.pow(min(max(time, 0.0), 1.0), GAIN_POWER)
 
 
 def error_growth(time: float) -> float:
@@ -68,7 +55,7 @@ def time_drift(time: float, anchor_time: float) -> float:
     Args:
         time, anchor_time: noise levels now and at the full pass, on the flow's scale.
     """
-    return max(anchor_time - time, 0.0) * error_growth(0.5 * (time + anchor_time))
+    return max(turned(anchor_time) - turned(time), 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,27 +124,37 @@ class Schedule:
             return 0.0
         return abs(self.time(self.sigmas[step_index]) - self.time(self.sigmas[step_index + 1]))
 
-    def growth_rates(self, step_index: int, growth: float) -> list[float]:
-        """Weight times expected growth of the error, for the steps from this one on that may be corrected.
-
-        Args:
-            step_index: the step.
-            growth: expected error per step of lag there.
-        """
-        # A step of no length, or one that rises, has no growth of its own.
-        scale = growth / max(self.growth_at(step_index), 1e-6)
-        steps = self.eligible_from(step_index)
-        return [self.step_weight(i) * scale * self.growth_at(i) for i in steps]
-
     def growth_at(self, step_index: int) -> float:
-        """How much a step is expected to add to the error of a stretch, relative to pure noise."""
-        return time_drift(self.time(self.sigmas[step_index + 1]), self.time(self.sigmas[step_index]))
+        """How far the velocity is expected to turn in a step."""
+        return max(self.turned[step_index] - self.turned[step_index + 1], 0.0)
 
-    def step_weight(self, step_index: int) -> float:
-        """What a relative error in this step adds to the relative error of the picture."""
-        if not 0 <= step_index < self.num_steps:
-            return 0.0
-        return self.step_length(step_index) * error_gain(self.time(self.sigmas[step_index]))
+    @cached_property
+    def turned(self) -> list[float]:
+        """`turned` at each of the sampler's levels."""
+        return [turned(self.time(sigma)) for sigma in self.sigmas]
+
+
+@dataclass
+class Stretch:
+    """Corrected steps in a row, in turns of the velocity.
+
+    The sum of length * behind * ahead over the steps, kept so that the level ahead can move on.
+
+    Attributes:
+        area: sum of length * behind, behind the turn since the last full pass.
+        moment: sum of length * behind * place, the place as in `Schedule.turned`.
+    """
+
+    area: float = 0.0
+    moment: float = 0.0
+
+    def extended(self, length: float, behind: float, place: float) -> Stretch:
+        """The stretch with one more step."""
+        return Stretch(self.area + length * behind, self.moment + length * behind * place)
+
+    def risk(self, ahead: float) -> float:
+        """The risk at a ratio of one, if the next full pass is at the place `ahead`."""
+        return math.sqrt(max(self.moment - ahead * self.area, 0.0))
 
 
 @dataclass
@@ -182,73 +179,3 @@ class ErrorModel:
     def expected(self, drift: float) -> float:
         """Relative error to expect at this drift."""
         return self.ratio * drift
-
-
-@dataclass(frozen=True)
-class Budget:
-    """A given number of computed steps, laid out over the run.
-
-    Attributes:
-        computed_steps: steps to compute in all, those that are always computed included.
-        note: why that is more than was asked for; empty where it is not.
-    """
-
-    computed_steps: int
-    note: Sentence = Sentence("")
-
-    @classmethod
-    def for_speedup(
-        cls, speedup: float, schedule: Schedule, probe_share: float, max_consecutive: int
-    ) -> Budget:
-        """The budget whose block executions come nearest to 1 / speedup of the full run.
-
-        Args:
-            speedup: asked for, 1 or more.
-            schedule: noise levels of the run.
-            probe_share: part of a full pass that a probe costs.
-            max_consecutive: longest stretch of corrected steps.
-        """
-        steps, probe_share = schedule.num_steps, PROBED_SHARE * probe_share
-        wanted = round((steps / speedup - steps * probe_share) / (1.0 - probe_share))
-        eligible = len(schedule.eligible_from(0))
-        least = steps - eligible + eligible // (max_consecutive + 1)
-        if wanted >= least:
-            return cls(min(wanted, steps))
-        reachable = steps / (least + (steps - least) * probe_share)
-        asked, most = f"{speedup:g}", f"{reachable:.2f}"
-        return cls(least, say("targetTooHigh", speedup=asked, reachable=most, steps=steps))
-
-    def tolerance(self, rates: Sequence[float], steps_left: float) -> float:
-        """The tolerance at which the steps to come would need just the computed steps that are left.
-
-        The risk of a stretch of g steps grows as rate * g (g + 1) / 2, so at tolerance T one step in
-        1 + g(T) is computed, g the whole steps that T allows. Solved by bisection.
-
-        Args:
-            rates: step weight times error per step of lag, of the steps to come but the last one, which
-                is always computed.
-            steps_left: computed steps left for them.
-
-        Returns:
-            0 where all of them can be computed, inf where none can.
-        """
-        if steps_left >= len(rates):
-            return 0.0
-        if steps_left <= 0:
-            return float("inf")
-        low, high = 0.0, max(*rates, 1e-12) * (len(rates) + 1) ** 2
-        for _ in range(BISECTIONS):
-            middle = 0.5 * (low + high)
-            if sum(1.0 / (1.0 + stretch(middle, rate)) for rate in rates) > steps_left:
-                low = middle
-            else:
-                high = middle
-        return high
-
-
-def stretch(tolerance: float, rate: float) -> int:
-    """Corrected steps in a row that a tolerance allows when the risk grows as rate * g (g + 1) / 2."""
-    if rate <= 0:
-        return UNBOUNDED
-    steps = 0.5 * (math.sqrt(1.0 + 8.0 * tolerance / rate) - 1.0)
-    return min(int(steps + 1e-9), UNBOUNDED)

@@ -11,7 +11,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from .risk import Budget, Schedule
+from .budget import Budget
+from .risk import Schedule, Stretch
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Signals:
         lag: evaluations since the last full pass, 1 or more.
         is_probed: whether the probe has been looked at.
         can_probe: whether it can be.
+        turn: how far the velocity should have turned since the last full pass, as the noise level tells it.
+        ratio: relative error over turn, as measured so far.
     """
 
     step_index: int
@@ -34,6 +37,8 @@ class Signals:
     lag: int
     is_probed: bool = True
     can_probe: bool = True
+    turn: float = 0.0
+    ratio: float = 1.0
 
     @property
     def should_probe_first(self) -> bool:
@@ -113,15 +118,17 @@ class OutputRule(Protocol):
 
 # Between these shares of the tolerance the probe is asked (bench/RESULTS.md, "When the probe pays").
 IN_DOUBT = (0.7, 1.2)
+LEAST_RATIO = 1e-6  # a velocity that does not turn at all still is laid out over the run
 
 
 @dataclass
 class RiskRule:
-    """Compute when the expected error of the stretch, weighted by its effect, passes the tolerance.
+    """Compute when the risk of the stretch (risk.py) passes the tolerance.
 
-    The noise level alone tells most of it. Where that leaves the decision in doubt, the probe is asked.
-    With a budget the tolerance is steered so that the number of computed steps comes out as asked. Some
-    samplers evaluate the model several times a step: each evaluation then counts as its share of a step.
+    The noise level alone tells most of it. Where that leaves the decision in doubt, the probe is asked, and
+    what it says of the error made so far holds for the stretch. With a budget the noise level alone decides:
+    after each full pass the tolerance is laid out anew so that the number of computed steps comes out as
+    asked. Some samplers evaluate the model several times a step: each counts as its share of a step.
     """
 
     schedule: Schedule
@@ -130,35 +137,44 @@ class RiskRule:
     risk: float = 0.0
     num_computed: int = 0
     evaluations: Counter[int] = field(default_factory=Counter)
+    stretch: Stretch = field(default_factory=Stretch)
+    seen: float = 1.0  # error that the probe has seen over the error that the noise level led to expect
+    is_laid_out: bool = False
 
     def should_compute(self, signals: Signals) -> bool | None:
-        step_risk = self.schedule.step_weight(signals.step_index) * signals.expected_error
-        if self.budget is not None:
-            self.tolerance = self.steer(self.budget, signals)
-        low, high = (share * self.tolerance for share in IN_DOUBT)
-        if signals.should_probe_first and low <= self.risk + step_risk < high:
+        schedule, step, ratio = self.schedule, signals.step_index, max(signals.ratio, LEAST_RATIO)
+        if self.budget is not None and not self.is_laid_out:
+            self.tolerance = ratio * self.laid_out(self.budget, signals)
+        if signals.is_probed and signals.turn > 0:
+            self.seen = signals.expected_error / (ratio * signals.turn)
+        longer = self.stretch.extended(schedule.step_length(step), signals.turn, schedule.turned[step])
+        risk = self.seen * ratio * longer.risk(schedule.turned[step + 1])
+        if self.budget is None and signals.should_probe_first and self.is_in_doubt(risk):
             return None
-        if self.risk + step_risk >= self.tolerance:
+        if risk >= self.tolerance:
             return True
-        self.risk += step_risk
+        self.risk, self.stretch = risk, longer
         self.evaluations[signals.step_index] += 1
         return False
 
+    def is_in_doubt(self, risk: float) -> bool:
+        """Whether a risk is so near to the tolerance that the probe should be asked."""
+        return IN_DOUBT[0] * self.tolerance <= risk < IN_DOUBT[1] * self.tolerance
+
     def computed(self, step_index: int) -> None:
-        self.risk = 0.0
+        self.risk, self.stretch, self.seen = 0.0, Stretch(), 1.0
         self.num_computed += 1
         self.evaluations[step_index] += 1
+        self.is_laid_out = False
+
+    def laid_out(self, budget: Budget, signals: Signals) -> float:
+        """The tolerance, at a ratio of one, that spends the computed steps that are left."""
+        step, self.is_laid_out = signals.step_index, True
+        steps_computed = self.num_computed / self.evaluations_per_step(step)
+        anchor = self.schedule.turned[step] + signals.turn
+        return budget.tolerance(self.schedule, step, anchor, budget.computed_steps - steps_computed)
 
     def evaluations_per_step(self, step_index: int) -> float:
         """Mean over the steps before this one, at least 1."""
         done = sum(count for step, count in self.evaluations.items() if step < step_index)
         return max(done / step_index, 1.0) if step_index else 1.0
-
-    def steer(self, budget: Budget, signals: Signals) -> float:
-        """The tolerance that spends the computed steps that are left."""
-        rates = self.schedule.growth_rates(signals.step_index, signals.expected_error / signals.lag)
-        steps_computed = self.num_computed / self.evaluations_per_step(signals.step_index)
-        steps_ahead = self.schedule.num_steps - signals.step_index
-        forced = steps_ahead - len(rates)
-        steps_left = budget.computed_steps - steps_computed - forced
-        return budget.tolerance(rates, steps_left)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from .anchors import CacheSize, is_out_of_memory
+from .budget import Budget
 from .config import CorrectionConfig
 from .correction import WeightPosterior
 from .corrector import Corrector
 from .drift import probe_drift
 from .evaluation import BranchState, Evaluation, guided_gram
-from .risk import Budget, ErrorModel, Schedule
+from .risk import ErrorModel, Schedule
 from .rules import FullPass, OutputRule, RiskRule, Rule
 from .sentences import say
 from .settlement import Settlement
@@ -38,7 +39,6 @@ class RunState:
         schedule: noise levels.
         report: the record.
         cfg: guidance scale; None where the host does not say.
-        probe_share: part of a full pass that the probe costs, for the budget.
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached velocity, as a plain cache does, and settles no debt.
         is_offloaded: whether the anchors are kept in RAM.
@@ -51,7 +51,6 @@ class RunState:
     schedule: Schedule
     report: RunReport
     cfg: float | None = None
-    probe_share: float = 0.0
     rule: Rule | None = None
     is_correcting: bool = True
     is_offloaded: bool = False
@@ -108,9 +107,7 @@ class RunState:
         """The number of computed steps where a speed-up is asked for."""
         if self.config.target_speedup is None:
             return None
-        budget = Budget.for_speedup(
-            self.config.target_speedup, self.schedule, self.probe_share, self.config.max_consecutive
-        )
+        budget = Budget.for_speedup(self.config.target_speedup, self.schedule, self.config.max_consecutive)
         self.report.note = self.report.note or budget.note
         return budget
 

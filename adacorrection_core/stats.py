@@ -136,6 +136,17 @@ class RunReport:
         return len(self.reused) / len(self.records) if self.records else 0.0
 
     @property
+    def risk(self) -> float:
+        """Root of the summed squares of the stretches' risks: how far off the run expects to have come."""
+        total, last = 0.0, 0.0
+        for record in self.records:
+            if record.outcome is Outcome.COMPUTE:
+                total, last = total + last**2, 0.0
+            else:
+                last = record.risk
+        return math.sqrt(total + last**2)
+
+    @property
     def reasons(self) -> dict[str, int]:
         """How often each reason made a step computed."""
         return dict(Counter(record.reason.value for record in self.records if record.reason is not None))
@@ -197,6 +208,7 @@ class RunReport:
             "block_fraction": self.block_fraction,
             "hit_rate": self.hit_rate,
             "reasons": self.reasons,
+            "risk": self.risk,
         }
         return json.dumps(finite({**asdict(self), **summary}))
 

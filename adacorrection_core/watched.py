@@ -30,7 +30,6 @@ class WatchedModel:
         self.num_blocks = max(len(self.layers), 1)
         self.run = run
         self.probe_blocks = min(run.config.probe_blocks, self.num_blocks - 1)
-        run.probe_share = self.probe_blocks / self.num_blocks
 
     @cached_property
     def hooks(self) -> BlockHooks:

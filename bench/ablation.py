@@ -33,11 +33,13 @@ class Part:
         name: what is left without it.
         change: settings that switch it off.
         patches: (owner, attribute, replacement) where no setting does.
+        is_by_tolerance: whether runs go by a tolerance; with a target the probe is not asked.
     """
 
     name: str
     change: dict[str, object] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
+    is_by_tolerance: bool = False
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -70,8 +72,9 @@ PARTS = (
         "forecast and interpolated by noise level",
         patches=((anchors, "turned", lambda time: time), (corrector, "turned", lambda time: time)),
     ),
-    Part("no probe", {"probe_blocks": 0}),
-    Part("all tokens alike in the probe", {"spatial_weight": 0.0}),
-    Part("early errors count as late ones", patches=((risk, "error_gain", always(1.0)),)),
-    Part("risk grows alike at all noise levels", patches=((risk, "error_growth", always(1.0)),)),
+    Part("risk without the way ahead", patches=((risk.Stretch, "risk", lambda stretch, _: stretch.area),)),
+    Part("risk by noise level, not by turns", patches=((risk, "turned", lambda time: time),)),
+    Part("all parts, by tolerance", is_by_tolerance=True),
+    Part("by tolerance, no probe", {"probe_blocks": 0}, is_by_tolerance=True),
+    Part("by tolerance, all tokens alike in the probe", {"spatial_weight": 0.0}, is_by_tolerance=True),
 )

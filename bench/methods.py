@@ -31,8 +31,8 @@ from demo.flux import new_noise, simple_sigmas
 from demo.methods import Method, fewer_steps
 from demo.sampler import DemoModel, Setting, euler, guided_velocity, sample
 
-TOLERANCES = (0.001, 0.002, 0.004, 0.007, 0.012, 0.02, 0.03, 0.045, 0.07)
-TARGETS = (1.5, 2.0, 2.5, 3.0)
+TOLERANCES = (0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13)
+TARGETS = (1.2, 1.33, 1.5, 1.75, 2.0, 2.4, 2.8, 3.1, 3.5)
 CORRECTED = " + AdaCorrection"  # behind the name of a base rule
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.42, 0.36, 0.3, 0.25)
 
@@ -58,7 +58,7 @@ class Drawn:
         block_fraction: block executions over those of the full run.
         seconds: of the sampling loop.
         bytes_held: most bytes that the cache held; None where it does not say.
-        risk: sum of the expected errors of the run's corrected steps; None where there is no such report.
+        risk: as the run reports it; None where there is no report.
     """
 
     latent: Tensor
@@ -91,10 +91,7 @@ def of_ours(name: str, value: object, method: Method) -> Contender:
         report = result.report
         if report is None:
             return Drawn(result.latent, result.block_fraction, result.seconds)
-        schedule = Schedule(tuple(simple_sigmas(setting.num_steps)))
-        steps = {r.step_index: r.expected_error or 0.0 for r in report.reused}
-        risk = sum(schedule.step_weight(step) * error for step, error in steps.items())
-        return Drawn(result.latent, result.block_fraction, result.seconds, report.bytes_held, risk)
+        return Drawn(result.latent, result.block_fraction, result.seconds, report.bytes_held, report.risk)
 
     return Contender(name, str(value), draw)
 
@@ -167,13 +164,18 @@ def peers(setting: Setting) -> list[Contender]:
 
 def ablations() -> list[Contender]:
     """AdaCorrection with one part switched off at a time."""
-    return [without(part, tolerance) for part in PARTS for tolerance in TOLERANCES[1:8:2]]
+    found = []
+    for part in PARTS:
+        values = TOLERANCES[2:9:2] if part.is_by_tolerance else TARGETS[2:8:2]
+        found += [without(part, value) for value in values]
+    return found
 
 
-def without(part: Part, tolerance: float) -> Contender:
-    """AdaCorrection without a part."""
-    config = CorrectionConfig(tolerance=tolerance, **part.change)  # type: ignore[arg-type]
-    whole = of_ours(f"Ablation, {part.name}", tolerance, Method(part.name, "", config=config))
+def without(part: Part, value: float) -> Contender:
+    """AdaCorrection without a part, at a target or a tolerance."""
+    bound = {"tolerance" if part.is_by_tolerance else "target_speedup": value}
+    config = CorrectionConfig(**bound, **part.change)  # type: ignore[arg-type]
+    whole = of_ours(f"Ablation, {part.name}", value, Method(part.name, "", config=config))
 
     def draw(model: DemoModel, prompt: int, seed: int, setting: Setting) -> Drawn:
         with part.off():

@@ -143,7 +143,7 @@ class Session:
         """Show a run on the node in the browser."""
         if self.node_id is None:
             return
-        outlook = Outlook(self.config, run.schedule, self.probe_blocks / self.num_blocks)
+        outlook = Outlook(self.config, run.schedule)
         self.live = LiveRun(self.node_id, run.report, run.report.groups, self.probe_blocks, outlook)
         run.observer = self.live.hear
 

@@ -12,16 +12,16 @@ from adacorrection_core.risk import Schedule
 LOOSE = CorrectionConfig(tolerance=1.0, max_consecutive=3)
 
 
-def outlook(config: CorrectionConfig, steps: int, probe_share: float = 0.1, **range_: float) -> Outlook:
+def outlook(config: CorrectionConfig, steps: int, **range_: float) -> Outlook:
     sigmas = tuple(1 - i / steps for i in range(steps + 1))
-    return Outlook(config, Schedule(sigmas, warmup_steps=config.warmup_steps, **range_), probe_share)
+    return Outlook(config, Schedule(sigmas, warmup_steps=config.warmup_steps, **range_))
 
 
 def test_no_run_corrects_more_than_was_said():
     model, run = ToyModel(), new_run(LOOSE, steps=20)
     run.schedule = replace(run.schedule, warmup_steps=LOOSE.warmup_steps)
     hooked = watch(model, run)
-    said = Outlook(LOOSE, run.schedule, run.probe_share)
+    said = Outlook(LOOSE, run.schedule)
     for sigma in run.schedule.sigmas[:-1]:
         call(model, hooked, sigma, smooth_input(1.0))  # nothing moves: as much as can be is reused
     report = run.finish()
@@ -44,16 +44,16 @@ def test_target_says_how_many_are_computed():
 
 
 @pytest.mark.parametrize(
-    ("config", "steps", "probe_share", "range_", "better"),
+    ("config", "steps", "range_", "better"),
     [
-        (CorrectionConfig(warmup_steps=6), 8, 0.1, {}, "lower warmup_steps from 6 to 2"),
-        (CorrectionConfig(warmup_steps=3), 4, 0.1, {}, "lower warmup_steps from 3 to 1"),
-        (CorrectionConfig(), 28, 0.1, {"first_sigma": 0.1}, "lower start_percent"),
-        (CorrectionConfig(warmup_steps=1), 2, 0.1, {}, "12 steps or more"),
+        (CorrectionConfig(warmup_steps=6), 8, {}, "lower warmup_steps from 6 to 2"),
+        (CorrectionConfig(warmup_steps=3), 4, {}, "lower warmup_steps from 3 to 1"),
+        (CorrectionConfig(), 28, {"first_sigma": 0.1}, "lower start_percent"),
+        (CorrectionConfig(warmup_steps=1), 2, {}, "12 steps or more"),
     ],
 )
-def test_little_to_save_comes_with_the_better_option(config, steps, probe_share, range_, better):
-    assert better in outlook(config, steps, probe_share, **range_).describe()
+def test_little_to_save_comes_with_the_better_option(config, steps, range_, better):
+    assert better in outlook(config, steps, **range_).describe()
 
 
 def test_modes_that_save_nothing_say_so():

@@ -5,15 +5,14 @@ import math
 import pytest
 import torch
 
+from adacorrection_core.budget import Budget
 from adacorrection_core.risk import (
-    PROBED_SHARE,
-    Budget,
     ErrorModel,
     Schedule,
-    error_gain,
+    Stretch,
     error_growth,
     sigma_to_time,
-    stretch,
+    time_drift,
     turned,
 )
 from adacorrection_core.rules import (
@@ -46,21 +45,46 @@ def test_sigma_above_the_schedule_is_the_first_step():
 def test_empty_schedule():
     schedule = Schedule(())
     assert schedule.num_steps == 0
-    assert schedule.step_weight(0) == 0.0
+    assert schedule.step_length(0) == 0.0
     assert schedule.is_last(0)
 
 
-def test_early_steps_and_long_steps_weigh_more():
-    weights = [linear(10).step_weight(i) for i in range(10)]
-    assert weights == sorted(weights, reverse=True)
-    assert linear(5).step_weight(0) == pytest.approx(2 * linear(10).step_weight(0))
-    assert error_gain(1.0) > error_gain(0.5) > error_gain(0.0) > 0
+def test_turn_adds_up_the_growth():
+    """Against the sum over small steps, on both sides of the level below which the growth stays as it is."""
+    for low, high in ((0.0, 0.03), (0.02, 0.3), (0.5, 1.0)):
+        cuts = [low + (high - low) * i / 2000 for i in range(2001)]
+        summed = sum((b - a) * error_growth((a + b) / 2) for a, b in zip(cuts, cuts[1:], strict=False))
+        assert turned(high) - turned(low) == pytest.approx(summed, rel=1e-4)
+    assert time_drift(0.4, 0.5) == turned(0.5) - turned(0.4)
+    assert time_drift(0.5, 0.4) == 0.0
+
+
+def risk_between(num_steps, behind, ahead):
+    """Risk of correcting every step between two levels of a linear schedule."""
+    schedule, stretch = linear(num_steps), Stretch()
+    places = schedule.turned
+    first, last = round((1 - behind) * num_steps), round((1 - ahead) * num_steps)
+    for step in range(first + 1, last):
+        stretch = stretch.extended(schedule.step_length(step), places[first] - places[step], places[step])
+    return stretch.risk(places[last])
+
+
+def test_risk_of_one_step_by_hand():
+    places = linear(4).turned
+    expected = 0.25 * (places[1] - places[2]) * (places[2] - places[3])
+    assert risk_between(4, 0.75, 0.25) == pytest.approx(math.sqrt(expected))
 
 
 def test_more_steps_do_not_add_risk():
-    """The same error all along adds up to about the same risk at any number of steps."""
-    sums = [sum(linear(n).step_weight(i) for i in range(n)) for n in (20, 40, 80)]
-    assert max(sums) / min(sums) < 1.05
+    """The same stretch of noise levels has about the same risk at any number of steps."""
+    risks = [risk_between(n, 0.8, 0.3) for n in (20, 40, 80)]
+    assert max(risks) / min(risks) < 1.05
+
+
+def test_risk_grows_with_the_stretch():
+    risks = [risk_between(20, 0.8, ahead) for ahead in (0.75, 0.7, 0.6, 0.4)]
+    assert risks[0] == 0.0
+    assert risks == sorted(risks)
 
 
 def test_error_model_is_the_measured_ratio():
@@ -73,74 +97,91 @@ def test_error_model_is_the_measured_ratio():
     assert model.expected(0.2) == pytest.approx(0.4)
 
 
-def signals(step, error=0.1, drift=0.1, lag=1):
-    return Signals(step, drift, error, lag)
+def signals(step, turn=0.02, ratio=10.0, **changes):
+    return Signals(step, turn, ratio * turn, 1, is_probed=False, turn=turn, ratio=ratio, **changes)
 
 
-def test_risk_adds_up_and_a_computed_step_clears_it():
-    schedule = linear(10)
-    weights = [schedule.step_weight(i) for i in range(10)]
-    rule = RiskRule(schedule, tolerance=0.1 * (weights[3] + weights[4]) + 1e-9)
-    assert not rule.should_compute(signals(3))
-    assert not rule.should_compute(signals(4))
-    assert rule.should_compute(signals(5))
-    assert rule.risk == pytest.approx(0.1 * (weights[3] + weights[4]))
-    rule.computed(5)
+def test_risk_grows_and_a_computed_step_clears_it():
+    rule = RiskRule(linear(10), tolerance=1.0)
+    risks = []
+    for lag in (1, 2, 3):
+        assert rule.should_compute(signals(2 + lag, turn=0.02 * lag, can_probe=False)) is False
+        risks.append(rule.risk)
+    assert risks == sorted(risks)
+    assert risks[0] > 0
+    rule.computed(6)
     assert rule.risk == 0.0
-    assert not rule.should_compute(signals(6))
+
+
+def test_step_that_carries_the_risk_past_the_tolerance_is_computed():
+    loose = RiskRule(linear(10), tolerance=1.0)
+    loose.should_compute(signals(3))
+    bound = RiskRule(linear(10), tolerance=loose.risk)
+    assert bound.should_compute(signals(3, can_probe=False)) is True
+    assert bound.risk == 0.0  # what was not corrected risks nothing
+
+
+def test_probe_is_asked_in_doubt_only_and_what_it_saw_holds_for_the_stretch():
+    loose = RiskRule(linear(10), tolerance=1.0)
+    assert loose.should_compute(signals(3)) is False  # far below
+    rule = RiskRule(linear(10), tolerance=1.1 * loose.risk)
+    assert rule.should_compute(signals(3)) is None
+    half = Signals(3, 0.1, 0.5 * 10.0 * 0.02, 1, is_probed=True, turn=0.02, ratio=10.0)
+    assert rule.should_compute(half) is False
+    assert rule.risk == pytest.approx(0.5 * loose.risk)
+    twice = Signals(3, 0.1, 2 * 10.0 * 0.02, 1, is_probed=True, turn=0.02, ratio=10.0)
+    assert RiskRule(linear(10), tolerance=1.1 * loose.risk).should_compute(twice) is True
 
 
 def test_tolerance_zero_computes_even_without_expected_error():
-    assert RiskRule(linear(10), tolerance=0.0).should_compute(signals(4, error=0.0))
+    assert RiskRule(linear(10), tolerance=0.0).should_compute(signals(4, ratio=0.0)) is True
 
 
 @pytest.mark.parametrize(("speedup", "steps"), [(1.5, 28), (2.0, 28), (3.0, 28), (2.0, 8), (1.0, 20)])
 def test_budget_comes_near_the_reciprocal(speedup, steps):
-    share = 1 / 12
-    budget = Budget.for_speedup(speedup, linear(steps, warmup_steps=2), share, max_consecutive=8)
+    budget = Budget.for_speedup(speedup, linear(steps, warmup_steps=2), max_consecutive=8)
     assert budget.note == ""
-    fraction = (budget.computed_steps + (steps - budget.computed_steps) * PROBED_SHARE * share) / steps
-    assert fraction == pytest.approx(1 / speedup, abs=0.5 / steps)
+    assert budget.computed_steps / steps == pytest.approx(1 / speedup, abs=0.5 / steps)
 
 
 def test_budget_says_what_cannot_be_reached():
-    budget = Budget.for_speedup(4.0, linear(8, warmup_steps=3), 0.2, max_consecutive=8)
+    budget = Budget.for_speedup(4.0, linear(8, warmup_steps=3), max_consecutive=8)
     assert budget.computed_steps == 4  # warm-up and the last step
     assert "Asked for 4x" in budget.note
-    assert "1.89x of 8 steps" in budget.note  # 8 / (4 + 4 * 0.3 * 0.2)
-    assert Budget.for_speedup(4.0, linear(2, warmup_steps=3), 0.2, 8).computed_steps == 2
+    assert "2.00x of 8 steps" in budget.note
+    assert Budget.for_speedup(4.0, linear(2, warmup_steps=3), 8).computed_steps == 2
 
 
 def test_budget_keeps_to_the_range_and_the_longest_stretch():
     half = linear(28, warmup_steps=3, first_sigma=0.5)
-    budget = Budget.for_speedup(3.0, half, 1 / 12, max_consecutive=4)
+    budget = Budget.for_speedup(3.0, half, max_consecutive=4)
     assert budget.computed_steps == 15 + 13 // 5  # steps 0 to 13 and the last one; 13 may be corrected
     assert half.eligible_from(20) == list(range(20, 27))
 
 
 @pytest.mark.parametrize("computed", [5, 8, 14, 20, 27, 28])
-@pytest.mark.parametrize("growth", [1e-6, 0.05, 10.0])
-def test_budget_is_spent_to_the_step(computed, growth):
-    """A controller that follows the rule computes as many steps as asked, at any size of error."""
+@pytest.mark.parametrize("ratio", [0.0, 0.05, 10.0])
+def test_budget_is_spent_to_the_step(computed, ratio):
+    """A controller that follows the rule computes as many steps as asked, at any size of error.
+
+    One fewer where two stretches would be cut at the same tolerance."""
     steps, warmup = 28, 3
-    rule = RiskRule(linear(steps, warmup_steps=warmup), 0.0, Budget(computed))
-    count, lag = 0, 1
+    schedule = linear(steps, warmup_steps=warmup)
+    rule = RiskRule(schedule, 0.0, Budget(computed, max_consecutive=50))
+    count, anchor = 0, 0
     for step in range(steps):
-        forced = step < warmup or step == steps - 1
-        error = growth * lag * (1 + 0.3 * math.sin(step))
-        if forced or rule.should_compute(signals(step, error=error, lag=lag)):
+        turn = schedule.turned[anchor] - schedule.turned[step]
+        is_forced = step < warmup or step == steps - 1
+        if is_forced or rule.should_compute(signals(step, turn, ratio * (1 + 0.3 * math.sin(count)))):
             rule.computed(step)
-            count, lag = count + 1, 1
-        else:
-            lag += 1
-    assert count == computed
+            count, anchor = count + 1, step
+    assert count in (computed, computed - 1)
 
 
-def test_stretch_inverts_the_growth_of_the_risk():
-    for steps in (1, 2, 5):
-        assert stretch(0.01 * steps * (steps + 1) / 2, 0.01) == steps
-        assert stretch(0.01 * steps * (steps + 1) / 2 - 1e-4, 0.01) == steps - 1
-    assert stretch(1.0, 0.0) > 1e6
+def test_budget_that_cannot_be_kept_has_no_tolerance():
+    schedule = linear(10)
+    assert Budget(0, 50).tolerance(schedule, 2, schedule.turned[1], 0) == math.inf
+    assert Budget(8, 50).tolerance(schedule, 2, schedule.turned[1], 8) == 0.0
 
 
 def test_noise_levels_in_half_precision_mean_the_nearest_step():
@@ -148,17 +189,3 @@ def test_noise_levels_in_half_precision_mean_the_nearest_step():
     schedule = Schedule(shifted, is_rounded=True)
     rounded = torch.tensor(shifted[:-1]).bfloat16().tolist()
     assert [schedule.step_index(sigma) for sigma in rounded] == list(range(20))
-
-
-def test_growth_rates_start_at_what_was_seen_and_fall():
-    schedule = linear(10)
-    rates = schedule.growth_rates(4, growth=0.2)
-    assert len(rates) == 5  # steps 4 to 8; the last one is always computed
-    assert rates[0] == pytest.approx(0.2 * schedule.step_weight(4))
-    assert max(rates) == rates[0]
-
-
-@pytest.mark.parametrize("time", [0.02, 0.3, 0.9])
-def test_how_far_the_velocity_turns_is_the_sum_of_how_fast(time):
-    assert (turned(time + 1e-4) - turned(time - 1e-4)) / 2e-4 == pytest.approx(error_growth(time), rel=1e-4)
-    assert turned(0.0) == 0.0

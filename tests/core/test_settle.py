@@ -8,6 +8,7 @@ import torch
 from toy import ToyModel, call, new_run, smooth_input, watch
 
 from adacorrection_core.anchors import CacheSize
+from adacorrection_core.budget import Budget
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.corrector import Corrector
 from adacorrection_core.risk import Schedule
@@ -82,7 +83,9 @@ def test_a_run_goes_on_without_the_cache_when_memory_for_the_debt_runs_out(monke
 
 def test_a_step_without_length_lays_out_a_budget_all_the_same():
     schedule = Schedule((1.0, 0.9, 0.9, 0.8, 0.0), is_rounded=True)
-    assert all(rate >= 0 for rate in schedule.growth_rates(1, 0.1))
+    budget = Budget(3, max_consecutive=8)
+    tolerance = budget.tolerance(schedule, 1, anchor=schedule.turned[0], steps_left=2)
+    assert budget.needed(schedule, 1, schedule.turned[0], tolerance) == 2
 
 
 def test_half_precision_means_the_samplers_own_level():
