@@ -44,8 +44,8 @@ class CorrectionConfig:
     """Settings of one AdaCorrection run. Immutable: a run makes its own state from it.
 
     Args:
-        tolerance: expected relative error that one stretch of corrected steps may add to the
-            latent before a step is computed in full. 0 switches the cache off: the output is then
+        tolerance: expected relative error that one stretch of corrected steps may leave (the risk of
+            `risk.py`) before a step is computed in full. 0 switches the cache off: the output is then
             bit for bit the host's own. Higher is faster and further from full sampling.
         sensitivity: gamma of the paper. Accelerated mode multiplies the measured correction weight by it:
             below 1 it holds on to the cached velocity, above 1 it trusts the forecast more. Paper mode
@@ -53,12 +53,12 @@ class CorrectionConfig:
         spatial_weight: lambda of the paper, 0 to 1: how much more the tokens with much structure
             count in the drift than flat ones.
         probe_blocks: transformer blocks that look at the drift where the noise level alone leaves the
-            decision in doubt. More blocks see more and cost more; 0 never looks.
+            decision in doubt. More blocks see more and cost more; 0 never looks. Not asked with a target.
         warmup_steps: first steps of a run that are always computed.
         max_consecutive: longest stretch of corrected steps in a row.
         start_percent, end_percent: part of the sampling range in which steps may be corrected.
         target_speedup: ask for a fraction of 1 / target_speedup block executions; the tolerance is
-            then steered during the run, and `tolerance` is ignored.
+            then laid out at each full pass, and `tolerance` is ignored.
         mode: "accelerated" (saves time) or "paper" (the published per-layer blend, for study).
         cache_placement: "device" keeps the anchors where the model computes, "offload" in RAM, "auto"
             in RAM where they would not fit beside the model.
@@ -136,7 +136,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
 
 
-# By target: at equal work a budget laid out over the run keeps nearer than a tolerance held throughout
+# By target: the speed is known before the run, and at equal work it keeps as near or nearer than a tolerance
 # (bench/RESULTS.md, "At equal block executions").
 PRESETS: dict[str, CorrectionConfig] = {
     "quality": CorrectionConfig(target_speedup=1.5, preset="quality"),
