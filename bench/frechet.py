@@ -13,31 +13,25 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 WIDTHS = (3, 16, 16, 16)
 FEATURES = 2 * sum(WIDTHS[1:])
 
 
 @cache
-def network() -> nn.ModuleList:
-    """Three convolutions of 3 x 3, each at half the size of the one before; the same weights every time."""
+def kernels() -> list[Tensor]:
+    """Weights (out, in, 3, 3) of three convolutions, the same every time."""
     generator = torch.Generator().manual_seed(0)
-    layers = nn.ModuleList()
-    for width, channels in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
-        layer = nn.Conv2d(width, channels, 3, stride=2, padding=1)
-        with torch.no_grad():
-            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / (9 * width) ** 0.5)
-            layer.bias.zero_()
-        layers.append(layer)
-    return layers.requires_grad_(False)
+    widths = zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
+    return [torch.randn(out, width, 3, 3, generator=generator) / (9 * width) ** 0.5 for width, out in widths]
 
 
 def picture_features(picture: Tensor) -> list[float]:
-    """FEATURES numbers of a picture (3, H, W) in [0, 1]."""
+    """FEATURES numbers of a picture (3, H, W) in [0, 1]; each convolution is at half the size before."""
     found, hidden = [], 2 * picture.unsqueeze(0) - 1
-    for layer in network():
-        hidden = torch.relu(layer(hidden)) * 2**0.5
+    for kernel in kernels():
+        hidden = torch.relu(torch.conv2d(hidden, kernel, stride=2, padding=1)) * 2**0.5
         found += [hidden.mean(dim=(0, 2, 3)), hidden.std(dim=(0, 2, 3))]
     return [float(number) for part in found for number in part]
 
