@@ -206,7 +206,7 @@ class EasyCacheRule(StretchRule):
 
     def should_compute(self, signals: Signals) -> bool | None:
         self.risk += self.rate * self.step
-        return self.risk >= self.tolerance
+        return not self.risk < self.tolerance  # nor where the input has not moved at all
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor
 from .state import RunState
 
 GUIDED = {"cond", "uncond"}
+LEAST_WEIGHT = 0.1  # an output that guidance hardly looks at cannot carry what is owed
 
 
 class GuidedSettlement:
@@ -71,7 +72,8 @@ class GuidedSettlement:
         owed = self.settle(roles, latent, velocity)
         if owed is not None:
             weight = 1.0 if count == 2 else self.weight(roles[0])
-            shift = owed / weight if shift is None else shift + owed / weight
+            if abs(weight) >= LEAST_WEIGHT:
+                shift = owed / weight if shift is None else shift + owed / weight
         return velocity if shift is None else velocity - repeated(shift, count).to(velocity.dtype)
 
     def settle(self, roles: Sequence[str], latent: Tensor, velocity: Tensor) -> Tensor | None:

@@ -43,10 +43,11 @@ def turned(time: float) -> float:
 
     Between two full passes the velocity moves more evenly by this measure than by the noise level.
     """
+    beyond = max(time - 1.0, 0.0)  # schedules may begin above pure noise; two levels are never one place
     time, power = min(max(time, 0.0), 1.0), GROWTH_POWER + 1.0
     early = MIDDLE_GROWTH * time + (1.0 - MIDDLE_GROWTH) * math.pow(time, power) / power
     late = math.log(time / LEAST_TIME) + 1.0 if time > LEAST_TIME else time / LEAST_TIME
-    return early + LAST_GROWTH * late
+    return early + LAST_GROWTH * late + beyond * error_growth(1.0)
 
 
 def time_drift(time: float, anchor_time: float) -> float:
@@ -126,7 +127,19 @@ class Schedule:
 
     def growth_at(self, step_index: int) -> float:
         """How far the velocity is expected to turn in a step."""
+        if not 0 <= step_index < self.num_steps:
+            return 0.0
         return max(self.turned[step_index] - self.turned[step_index + 1], 0.0)
+
+    @cached_property
+    def lengths(self) -> list[float]:
+        """`step_length` of each step."""
+        return [self.step_length(step) for step in range(self.num_steps)]
+
+    @cached_property
+    def eligible(self) -> list[bool]:
+        """`is_eligible` of each step."""
+        return [self.is_eligible(step) for step in range(self.num_steps)]
 
     @cached_property
     def turned(self) -> list[float]:
@@ -170,7 +183,7 @@ class ErrorModel:
 
     def observe(self, error: float, drift: float) -> None:
         """Take in the error that the forecast would have made, and the drift that was seen then."""
-        if not drift > 0:
+        if not 0 < drift < math.inf:
             return
         ratio = error / drift
         self.ratio = 0.5 * (self.ratio + ratio) if self.is_measured else ratio

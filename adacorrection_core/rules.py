@@ -128,7 +128,7 @@ class RiskRule:
     The noise level alone tells most of it. Where that leaves the decision in doubt, the probe is asked, and
     what it says of the error made so far holds for the stretch. With a budget the noise level alone decides:
     after each full pass the tolerance is laid out anew so that the number of computed steps comes out as
-    asked. Some samplers evaluate the model several times a step: each counts as its share of a step.
+    asked. Some samplers evaluate the model several times a step: to the budget each is its share of a step.
     """
 
     schedule: Schedule
@@ -151,7 +151,7 @@ class RiskRule:
         risk = self.seen * ratio * longer.risk(schedule.turned[step + 1])
         if self.budget is None and signals.should_probe_first and self.is_in_doubt(risk):
             return None
-        if risk >= self.tolerance:
+        if not risk < self.tolerance:  # nor where it is no number
             return True
         self.risk, self.stretch = risk, longer
         self.evaluations[signals.step_index] += 1

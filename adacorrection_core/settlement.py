@@ -50,7 +50,8 @@ class Settlement:
             return None, None
         sigma, time = evaluation.sigma, self.schedule.time(evaluation.sigma)
         has_not_fallen = corrector.stood is not None and corrector.stood[0] <= sigma
-        if has_not_fallen or not self.schedule.has(sigma) or latent.shape != velocity.shape:
+        is_off_grid = not sigma > 0 or not self.schedule.has(sigma)
+        if has_not_fallen or is_off_grid or latent.shape != velocity.shape:
             corrector.stop()
         if evaluation.seen != self.branches:
             corrector.begin_anew()

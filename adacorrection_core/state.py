@@ -98,7 +98,7 @@ class RunState:
 
     @property
     def decision_rule(self) -> Rule:
-        """The rule of this run, made at the first call since the budget needs the probe's share."""
+        """The rule of this run, made at the first call when the schedule is known."""
         if self.rule is None:
             self.rule = RiskRule(self.schedule, self.config.tolerance, self.budget())
         return self.rule
@@ -301,7 +301,7 @@ class RunState:
         self.branches.clear()
         self.settlement.release()
         self.unread.clear()
-        self.evaluation = None
+        self.evaluation = self.rule = None
 
     @property
     def bytes_held(self) -> int:

@@ -189,3 +189,37 @@ def test_noise_levels_in_half_precision_mean_the_nearest_step():
     schedule = Schedule(shifted, is_rounded=True)
     rounded = torch.tensor(shifted[:-1]).bfloat16().tolist()
     assert [schedule.step_index(sigma) for sigma in rounded] == list(range(20))
+
+
+def test_places_above_pure_noise_are_never_one():
+    """Schedules may be multiplied past 1; two full passes there must not fall together."""
+    assert turned(1.05) > turned(1.02) > turned(1.0)
+    assert (turned(1.05) - turned(1.0)) / 0.05 == pytest.approx(error_growth(1.0))
+
+
+def test_risk_that_is_no_number_is_computed():
+    rule = RiskRule(linear(10), tolerance=1.0)
+    broken = Signals(3, math.inf, math.nan, 1, is_probed=True, turn=0.02, ratio=0.0)
+    assert rule.should_compute(broken) is True
+    model = ErrorModel(4.0)
+    model.observe(0.1, math.inf)
+    assert model.ratio == 4.0
+
+
+def test_no_schedule_has_no_growth():
+    assert Schedule(()).growth_at(0) == 0.0
+
+
+def test_layout_counts_what_the_stretches_say():
+    schedule = linear(20, warmup_steps=2)
+    budget = Budget(9, max_consecutive=4)
+    tolerance = budget.tolerance(schedule, 2, schedule.turned[1], 7)
+    count, lag, anchor, stretch = 0, 1, schedule.turned[1], Stretch()
+    for step in range(2, 20):
+        place = schedule.turned[step]
+        longer = stretch.extended(schedule.step_length(step), anchor - place, place)
+        if lag <= 4 and schedule.is_eligible(step) and longer.risk(schedule.turned[step + 1]) < tolerance:
+            stretch, lag = longer, lag + 1
+        else:
+            count, lag, anchor, stretch = count + 1, 1, place, Stretch()
+    assert count == 7

@@ -112,3 +112,14 @@ def test_a_run_that_settles_nothing_needs_no_room_for_it():
     euler.run.corrector.stop()
     size = CacheSize(1, 6 * 8, 0, 0)
     assert euler.run.expect([size], lambda needed: True) == size.bytes_held
+
+
+@pytest.mark.parametrize("levels", [[1.3 * (1 - i / 10) for i in range(11)], [1.0, 0.7, 0.5, 0.3, 0.0, 0.0]])
+def test_noise_levels_above_one_and_down_to_zero_twice_run_to_the_end(levels):
+    euler = Euler(replace(LOOSE, target_speedup=2.0, warmup_steps=2))
+    euler.run.schedule = euler.run.settlement.schedule = Schedule(tuple(levels), warmup_steps=2)
+    for sigma in levels[:-1]:
+        euler.evaluate(sigma)
+    report = euler.run.finish()
+    assert len(report.records) == len(levels) - 1
+    assert report.reused
