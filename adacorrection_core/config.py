@@ -136,6 +136,8 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
 
 
+USUAL_STEPS = 28  # what a preset costs is measured with so many (README)
+
 # By target: the speed is known before the run, and at equal work it keeps as near or nearer than a tolerance
 # (bench/RESULTS.md, "At equal block executions").
 PRESETS: dict[str, CorrectionConfig] = {

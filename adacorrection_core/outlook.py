@@ -58,9 +58,7 @@ class Outlook:
             return [say("off")]
         if self.config.mode == "paper":
             return [say("paper")]
-        if self.is_poor:
-            return [self.bounds(), self.advice()]
-        return [self.bounds(), *self.target()]
+        return [self.bounds(), *self.target(), *([self.advice()] if self.is_poor else [])]
 
     def bounds(self) -> Sentence:
         """Which steps may be corrected."""
@@ -70,6 +68,8 @@ class Outlook:
         first, last, saved = eligible[0] + 1, eligible[-1] + 1, f"{self.most_saved:.0%}"
         if first == last:
             return say("oneStep", first=first, steps=steps, saved=saved)
+        if self.config.target_speedup is not None:
+            return say("range", first=first, last=last, steps=steps)
         return say("steps", first=first, last=last, steps=steps, most=self.most_corrected, saved=saved)
 
     def target(self) -> list[Sentence]:

@@ -14,10 +14,19 @@ SENTENCES = {
         "Steps {first} to {last} of {steps} can be corrected, at most {most}: "
         "up to {saved} of the blocks saved."
     ),
+    "range": "Steps {first} to {last} of {steps} can be corrected.",
     "target": "About {computed} are computed for {speedup}x.",
     "targetTooHigh": (
         "Asked for {speedup}x, but warm-up, last step, the range and the longest stretch leave at most "
         "{reachable}x of {steps} steps."
+    ),
+    "fewSteps": (
+        "With {steps} steps, {reached}x strays further from the picture without this node than {speedup}x "
+        "does with {usual}. Better: {kept}x (preset Target speed-up), or more steps."
+    ),
+    "fewStepsAll": (
+        "With {steps} steps, {reached}x strays further from the picture without this node than {speedup}x "
+        "does with {usual}, as any speed-up would. Better: more steps, or bypass this node."
     ),
     "betterWarmup": "Better: lower warmup_steps from {before} to {after} (preset Custom).",
     "betterRange": "Better: lower start_percent or raise end_percent.",

@@ -176,7 +176,8 @@ class LiveRun:
     @property
     def sentences(self) -> list[str]:
         """What the artist should know of the setting."""
-        return [self.report.note] if self.report.note else [*self.outlook]
+        note = self.report.note
+        return [note] if note and note not in self.outlook else [*self.outlook]
 
     @property
     def is_warning(self) -> bool:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from toy import ToyModel, call, new_run, smooth_input, watch
 
-from adacorrection_core import CorrectionConfig, Outcome
+from adacorrection_core import PRESETS, CorrectionConfig, Outcome
+from adacorrection_core.budget import Budget
 from adacorrection_core.outlook import Outlook
 from adacorrection_core.risk import Schedule
 
@@ -34,13 +35,44 @@ def test_no_run_corrects_more_than_was_said():
 
 def test_usual_run():
     line = outlook(CorrectionConfig.from_preset("balanced"), 28).describe()
-    assert line.startswith("Steps 3 to 27 of 28 can be corrected, at most 24: up to 86% of the blocks saved.")
-    assert line.endswith("About 14 are computed for 2x.")
+    assert line == "Steps 3 to 27 of 28 can be corrected. About 14 are computed for 2x."
+    line = outlook(CorrectionConfig(), 28).describe()
+    assert line == "Steps 3 to 27 of 28 can be corrected, at most 24: up to 86% of the blocks saved."
 
 
 def test_target_says_how_many_are_computed():
     assert "About 14 are computed for 2x" in outlook(CorrectionConfig(target_speedup=2.0), 28).describe()
-    assert "leave at most" in outlook(CorrectionConfig(target_speedup=4.0), 8).describe()
+    assert "at most 2x of 16" in outlook(CorrectionConfig(target_speedup=4.0), 16, last_sigma=0.4).describe()
+
+
+@pytest.mark.parametrize("steps", [4, 6, 8, 10, 12, 14])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_few_steps_are_told_what_a_preset_costs(preset, steps):
+    """What is asked, what is reached, and the better option; who takes that is told nothing more."""
+    said = outlook(PRESETS[preset], steps)
+    asked, note = PRESETS[preset].target_speedup, said.sentences()[1]
+    reached = Budget.for_speedup(asked, said.schedule, 12).computed_steps
+
+    assert note.values["steps"] == str(steps) and note.values["speedup"] == f"{asked:g}"
+    assert float(note.values["reached"]) == pytest.approx(steps / reached, rel=0.05)
+    assert ("bypass" in note) == (note.key == "fewStepsAll")
+    if note.key == "fewSteps":
+        better = float(note.values["kept"])
+        assert 1 < better < asked
+        taken = Budget.for_speedup(better, said.schedule, 12)
+        assert taken.computed_steps == Budget(reached, 12).kept(asked, said.schedule)
+
+
+def test_few_steps_agree_with_what_was_measured():
+    """Balanced keeps at 28 steps what 1.3x keeps at 14 and 1.14x at 8 (bench/RESULTS.md, "Few steps")."""
+    kept = {steps: outlook(PRESETS["balanced"], steps).sentences()[1].values["kept"] for steps in (8, 14)}
+    assert kept == {8: "1.1", 14: "1.4"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_enough_steps_are_told_nothing(preset):
+    for steps in (20, 28, 50):
+        assert outlook(PRESETS[preset], steps).sentences()[1].key == "target"
 
 
 @pytest.mark.parametrize(
