@@ -39,6 +39,8 @@ def main() -> None:
     ):
         comfy = opened_and_run(browser, server, "adacorrection_demo", README / "demo.jpg")
         save(node_picture(comfy, "AdaCorrection"), HELP / "node.jpg")
+        save(node_picture(comfy, "AdaCorrectionDemoPrompt"), HELP / "demo_prompt.jpg")
+        save(shown_by(comfy, "SaveImage"), HELP / "demo_decode.jpg")
         save(shown_by(comfy, "AdaCorrectionReport"), HELP / "report.jpg")
         comfy = opened_and_run(browser, server, "adacorrection_ab_compare", README / "compare.jpg")
         save(shown_by(comfy, "AdaCorrectionCompare"), HELP / "compare.jpg")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +21,6 @@ from adacorrection.nodes.compare import AdaCorrectionCompare
 from adacorrection.nodes.demo_nodes import AdaCorrectionDemoDecode, AdaCorrectionDemoPrompt, prompt_names
 from adacorrection.nodes.host.session import report_of
 from adacorrection.nodes.report import AdaCorrectionReport
-from comfy_host import PACK_ROOT
 
 NODES = [
     AdaCorrection,
@@ -114,34 +112,6 @@ def test_every_setting_of_the_config_can_be_reached() -> None:
     settings = DEFAULTS.keys() - {"preset"}
     assert settings <= widgets(AdaCorrection).keys()
     assert apply.TOOLTIPS.keys() == settings | {"preset"}
-
-
-@pytest.mark.parametrize("node", NODES)
-def test_help_page_is_true(node: Node) -> None:
-    """Its lists name every input and output, and give the ranges of the core."""
-    page = (PACK_ROOT / "web" / "docs" / f"{node.GET_SCHEMA().node_id}.md").read_text()
-    inputs, outputs = page.split("## Outputs")
-    ranges = dict(list_entries(inputs))
-
-    assert ranges.keys() == widgets(node).keys()
-    assert [name for name, _ in list_entries(outputs)] == [
-        output.display_name for output in node.GET_SCHEMA().outputs
-    ]
-    for name in ranges.keys() & BOUNDS.keys():
-        assert ranges[name] == f"{BOUNDS[name].low:g} - {BOUNDS[name].high:g}"
-
-
-def test_pictures_of_the_help_pages_are_there() -> None:
-    folder = PACK_ROOT / "web" / "docs"
-    pictures = {
-        name for page in folder.glob("*.md") for name in re.findall(r"!\[.+?\]\((.+?)\)", page.read_text())
-    }
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*.jpg")} == pictures
-
-
-def list_entries(page: str) -> list[tuple[str, str]]:
-    """Names in code that begin a list entry, and what follows in brackets. The info panel cuts off tables."""
-    return re.findall(r"^- `(\w+)` \(([^)]+)\): ", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", PRESETS)
