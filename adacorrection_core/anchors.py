@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +15,17 @@ from .drift import num_sampled
 from .risk import turned
 
 MAX_ANCHORS = 2
-# Its knots, the shift, the forecast summed up, and velocity, latent and velocity handed on of the last step.
-CORRECTOR_LATENTS = KNOTS + 5
+# Of the last step: the sampler's latent, and the velocity that it was handed.
+STEP_LATENTS = 2
+# Its knots, the shift, the forecast summed up, and the velocity of the last step, as it was forecast.
+CORRECTOR_LATENTS = KNOTS + 3
 SAME_TIME = 1e-6
+
+
+def bytes_of(tensors: Iterable[Tensor | None]) -> int:
+    """Bytes of tensors; one that comes twice counts once."""
+    different = {id(tensor): tensor for tensor in tensors if tensor is not None}
+    return sum(tensor.element_size() * tensor.nelement() for tensor in different.values())
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,7 @@ class Anchor:
     @property
     def bytes_held(self) -> int:
         """Bytes of all tensors of this anchor."""
-        tensors = (self.velocity, self.denoised, self.probe, self.weights)
-        return sum(t.element_size() * t.nelement() for t in tensors if t is not None)
+        return bytes_of((self.velocity, self.denoised, self.probe, self.weights))
 
 
 def make_anchor(
@@ -106,10 +114,14 @@ class CacheSize:
             return 0
         return 4 * self.rows * num_sampled(self.num_tokens) * (self.width + self.is_weighted)
 
-    @property
-    def corrector_bytes(self) -> int:
-        """Bytes that the run's corrector holds at most."""
-        return CORRECTOR_LATENTS * self.rows * self.latent_numbers * self.element_size
+    def settlement_bytes(self, is_settling: bool) -> int:
+        """Bytes that a run holds at most to settle what corrected steps owe, and of where its sampler was.
+
+        Args:
+            is_settling: False where nothing can be settled.
+        """
+        latents = STEP_LATENTS + (CORRECTOR_LATENTS if is_settling else 0)
+        return latents * self.rows * self.latent_numbers * self.element_size
 
     @property
     def bytes_held(self) -> int:

@@ -28,7 +28,6 @@ from torch import Tensor
 from .risk import turned
 
 KNOTS = 3  # full passes interpolated through: a parabola
-FOLLOWS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Corrector:
         weights: (time, weight) of each corrected step since the newest of them.
         forecast: sum of weight * velocity over those steps, as they were forecast.
         last: noise level, time and velocity of the evaluation before, where that was corrected.
-        stood: noise level, latent and velocity of the evaluation before, as the sampler saw them.
     """
 
     is_active: bool = True
@@ -64,7 +62,6 @@ class Corrector:
     weights: list[tuple[float, float]] = field(default_factory=list)
     forecast: Tensor | None = None
     last: tuple[float, float, Tensor] | None = None
-    stood: tuple[float, Tensor, Tensor] | None = None
 
     def shifted(self, latent: Tensor, sigma: Tensor | float) -> Tensor:
         """The latent that the model is to be given; the sampler's own where nothing is owed.
@@ -135,26 +132,6 @@ class Corrector:
             total.add_(knot.velocity, alpha=coefficient)
         return total
 
-    def seen(self, sigma: float, latent: Tensor, velocity: Tensor) -> Tensor | None:
-        """Look how the sampler has moved since the evaluation before.
-
-        Args:
-            sigma: noise level.
-            latent: (B, ...) the sampler's own x.
-            velocity: (B, ...) that it was handed, (x - denoised) / sigma.
-
-        Returns:
-            how far off the straight step it is, as a share of the step's length, squared, one number;
-            None where there was no step. A sampler of second order is a little off, one that adds noise far.
-        """
-        before, self.stood = self.stood, (sigma, latent, velocity)
-        if before is None or before[0] == sigma or before[1].shape != latent.shape:
-            return None
-        step = before[2] * (sigma - before[0])
-        off = torch.linalg.vector_norm(latent - before[1] - step, dtype=torch.float32)
-        share: Tensor = off / torch.linalg.vector_norm(step, dtype=torch.float32)
-        return share.square().reshape(1)
-
     def begin_anew(self) -> None:
         """Forget the past but keep what is settled: the velocity has jumped, with the conditionings."""
         self.forecast = self.last = None
@@ -168,12 +145,10 @@ class Corrector:
         self.shift = None
 
     @property
-    def bytes_held(self) -> int:
-        """Bytes of all tensors held."""
-        held = [self.shift, self.forecast, *(knot.velocity for knot in self.knots)]
-        held += [*(self.last[2:] if self.last else ()), *(self.stood[1:] if self.stood else ())]
-        unique = {id(t): t for t in held if t is not None}  # what the sampler was handed may be a knot
-        return sum(t.element_size() * t.nelement() for t in unique.values())
+    def tensors(self) -> list[Tensor | None]:
+        """All that is held."""
+        last = self.last[2] if self.last else None
+        return [self.shift, self.forecast, last, *(knot.velocity for knot in self.knots)]
 
 
 def trust(forecast: Tensor, velocity: Tensor) -> Tensor:

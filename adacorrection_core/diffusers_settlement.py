@@ -82,7 +82,7 @@ class GuidedSettlement:
         return None if guided is None else self.run.settle(latent[: len(guided)], guided)
 
     def guided(self, roles: Sequence[str], velocity: Tensor) -> Tensor | None:
-        """(b, ...) the guided velocity; None as long as a part of it is missing."""
+        """(b, ...) the guided velocity, a tensor of its own; None as long as a part of it is missing."""
         evaluation = self.run.evaluation
         index = -1 if evaluation is None else evaluation.index
         if index != self.evaluation and self.parts:
@@ -92,13 +92,13 @@ class GuidedSettlement:
             return None
         self.evaluation = index
         if self.cfg is None:
-            return velocity
-        self.parts.update(zip(roles, velocity.chunk(len(roles)), strict=True))
-        if self.parts.keys() != GUIDED:
+            return velocity.clone()  # what the pipeline is handed it may write into
+        parts = self.parts | dict(zip(roles, velocity.chunk(len(roles)), strict=True))
+        if parts.keys() != GUIDED:
+            self.parts = {role: part.clone() for role, part in parts.items()}
             return None
-        guided = torch.lerp(self.parts["uncond"], self.parts["cond"], self.cfg)
         self.parts = {}
-        return guided
+        return torch.lerp(parts["uncond"], parts["cond"], self.cfg)
 
     def without_guidance(self) -> None:
         """The other conditioning did not come: from the start there is but one, or the guidance is over."""
@@ -122,13 +122,13 @@ class GuidedSettlement:
 
         The answer comes with the next transfer, so that nothing waits for it.
         """
-        stood, latent = self.run.corrector.stood, latent[: len(latent) // count]
+        standing, latent = self.run.settlement.standing, latent[: len(latent) // count]
         if self.num_checked == 0 and count == 1 and len(latent) % 2 == 0:
             first, second = latent.chunk(2)
             self.run.when_read((first == second).all().float(), self.stop_if)
             self.num_checked = 1
-        elif stood is not None and stood[1].shape == latent.shape and self.num_checked < 2:
-            self.run.when_read((latent == stood[1]).all(dim=-1).any().float(), self.stop_if)
+        elif standing is not None and standing.latent.shape == latent.shape and self.num_checked < 2:
+            self.run.when_read((latent == standing.latent).all(dim=-1).any().float(), self.stop_if)
             self.num_checked = 2
 
     def stop_if(self, values: list[float]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .anchors import AnchorHistory
+from .anchors import AnchorHistory, bytes_of
 from .drift import gram
 from .stats import Outcome, StepRecord
 
@@ -51,8 +51,7 @@ class BranchState:
     def bytes_held(self) -> int:
         """Bytes of the anchors, the layer cache and the probe of the step before."""
         kept = [t for pair in self.layers.values() for t in pair]
-        kept += [] if self.probe_before is None else [self.probe_before]
-        return self.history.bytes_held + sum(t.element_size() * t.nelement() for t in kept)
+        return self.history.bytes_held + bytes_of([*kept, self.probe_before])
 
 
 @dataclass

@@ -5,11 +5,47 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from .corrector import FOLLOWS, Corrector
+from .anchors import bytes_of
+from .corrector import Corrector
 from .evaluation import Evaluation
 from .risk import Schedule
+
+FOLLOWS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the sampler was at an evaluation. The tensors are the run's own: samplers may work in place.
+
+    Attributes:
+        sigma: noise level.
+        latent: (B, ...) the sampler's own x.
+        velocity: (B, ...) that it was handed, (x - denoised) / sigma.
+    """
+
+    sigma: float
+    latent: Tensor
+    velocity: Tensor
+
+    def departure(self, sigma: float, latent: Tensor) -> Tensor | None:
+        """How the sampler has moved since.
+
+        Args:
+            sigma, latent: where it is now.
+
+        Returns:
+            how far off the straight step it is, as a share of the step's length, squared, one number;
+            None where there was no step. A sampler of second order is a little off, one that adds noise far.
+        """
+        if self.sigma == sigma or self.latent.shape != latent.shape:
+            return None
+        step = self.velocity * (sigma - self.sigma)
+        off = torch.linalg.vector_norm(latent - self.latent - step, dtype=torch.float32)
+        share: Tensor = off / torch.linalg.vector_norm(step, dtype=torch.float32)
+        return share.square().reshape(1)
 
 
 @dataclass
@@ -19,6 +55,7 @@ class Settlement:
     Attributes:
         schedule: noise levels of the run.
         corrector: the debt.
+        standing: where the sampler was at the evaluation before; None where it is not looked at.
         is_stochastic: whether the sampler adds noise of its own, as seen from how it moves.
         index: evaluation that was settled last.
         branches: that were called in it.
@@ -26,6 +63,7 @@ class Settlement:
 
     schedule: Schedule
     corrector: Corrector = field(default_factory=Corrector)
+    standing: Standing | None = None
     is_stochastic: bool = False
     index: int = -1
     branches: set[Hashable] = field(default_factory=set)
@@ -37,8 +75,9 @@ class Settlement:
 
         Args:
             evaluation: the one that is over; None where the model was not called.
-            latent: (B, ...) the sampler's own x.
-            velocity: (B, ...) guided velocity, at the latent that the model was given.
+            latent: (B, ...) the sampler's own x; a copy is kept.
+            velocity: (B, ...) guided velocity, at the latent that the model was given; it is kept, so it must
+                be nobody else's.
 
         Returns:
             (B, ...) by how much the shift has grown, None where nothing was owed; and one number for
@@ -49,7 +88,7 @@ class Settlement:
             self.stop()
             return None, None
         sigma, time = evaluation.sigma, self.schedule.time(evaluation.sigma)
-        has_not_fallen = corrector.stood is not None and corrector.stood[0] <= sigma
+        has_not_fallen = self.standing is not None and self.standing.sigma <= sigma
         is_off_grid = not sigma > 0 or not self.schedule.has(sigma)
         if has_not_fallen or is_off_grid or latent.shape != velocity.shape:
             corrector.stop()
@@ -62,19 +101,37 @@ class Settlement:
         else:
             corrector.corrected(sigma, time, velocity)
         handed = velocity if corrector.shift is None else velocity - corrector.shift
-        return owed, corrector.seen(sigma, latent, handed)
+        return owed, self.stand(sigma, latent, handed)
+
+    def stand(self, sigma: float, latent: Tensor, handed: Tensor) -> Tensor | None:
+        """Take note of where the sampler is, until it is known to add noise.
+
+        Returns:
+            see `Standing.departure`.
+        """
+        before, self.standing = self.standing, None
+        if self.is_stochastic:
+            return None
+        self.standing = Standing(sigma, latent.clone(), handed)
+        return None if before is None else before.departure(sigma, latent)
 
     def check_sampler(self, off: list[float]) -> None:
         """A sampler that does not go straight adds noise of its own: nothing can be settled."""
         if not off[0] <= FOLLOWS**2:
             self.is_stochastic |= off[0] > FOLLOWS**2  # and not NaN
-            self.corrector.stop()
+            self.stop()
 
     def stop(self) -> None:
-        """Settle nothing from now on, and do not look how the sampler moves."""
+        """Settle nothing from now on, and forget where the sampler was."""
         self.corrector.stop()
-        self.corrector.stood = None
+        self.standing = None
 
     def release(self) -> None:
         """Drop every tensor."""
-        self.corrector = Corrector(is_active=False)
+        self.corrector, self.standing = Corrector(is_active=False), None
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of all tensors held."""
+        standing = self.standing
+        return bytes_of(self.corrector.tensors + ([standing.latent, standing.velocity] if standing else []))

@@ -89,12 +89,12 @@ class RunState:
         """
         anchors = sum(size.bytes_held for size in sizes)
         is_settling = self.is_correcting and self.corrector.is_active
-        corrector = max((size.corrector_bytes for size in sizes), default=0) if is_settling else 0
-        held = anchors + corrector
+        settlement = max((size.settlement_bytes(is_settling) for size in sizes), default=0)
+        held = anchors + settlement
         if self.config.cache_placement == "auto":
             self.is_offloaded = not fits(held)
         self.report.bytes_expected, self.report.is_offloaded = held, self.is_offloaded
-        return corrector if self.is_offloaded else held  # what the corrector holds is needed at each step
+        return settlement if self.is_offloaded else held  # what is needed at each step stays on the device
 
     @property
     def decision_rule(self) -> Rule:
@@ -210,8 +210,7 @@ class RunState:
         """After an evaluation: settle the debt of the corrected steps where it was a full pass.
 
         Args:
-            latent: (B, ...) the sampler's own x.
-            velocity: (B, ...) guided velocity, at the latent that the model was given.
+            latent, velocity: as for `Settlement.settle`.
 
         Returns:
             (B, ...) by how much the shift has grown; None where nothing was owed, or where memory runs out.
@@ -305,8 +304,8 @@ class RunState:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes that all branches and the corrector hold."""
-        return sum(branch.bytes_held for branch in self.branches.values()) + self.corrector.bytes_held
+        """Bytes that all branches hold, and what the corrected steps owe."""
+        return sum(branch.bytes_held for branch in self.branches.values()) + self.settlement.bytes_held
 
     def note_bytes_held(self) -> None:
         """Take note of the most bytes held at one time."""

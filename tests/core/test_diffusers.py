@@ -205,6 +205,29 @@ def test_nothing_is_repaid_where_the_input_is_not_one_latent(case):
         assert not run.settlement.is_stochastic
 
 
+@pytest.mark.parametrize("cfg", [None, 3.0], ids=["alone", "guided"])
+@torch.inference_mode()
+def test_a_loop_that_works_in_place_draws_the_same_picture(flux, cfg):
+    """What the caller is handed and what it hands over is its own: it may write into all of it."""
+    roles, weights = (("cond",), (1.0,)) if cfg is None else (("cond", "uncond"), (cfg, 1 - cfg))
+
+    def draw(is_in_place):
+        latent = start_latent("FluxTransformer2DModel")
+        with adacorrection(flux, LOOSE, SIGMAS, cfg=cfg) as run:
+            for sigma, sigma_next in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
+                steps = []
+                for role, weight in zip(roles, weights, strict=True):
+                    with flux.cache_context(role):
+                        output = velocity(flux, latent, sigma)
+                    scale = weight * (sigma_next - sigma)
+                    steps.append(output.mul_(scale) if is_in_place else output * scale)
+                latent = latent.add_(sum(steps)) if is_in_place else latent + sum(steps)
+        assert not run.settlement.is_stochastic
+        return latent
+
+    assert torch.equal(draw(True), draw(False))
+
+
 def test_half_precision_knows_its_steps(levels):
     half = make("FluxTransformer2DModel", torch.bfloat16)
     with adacorrection(half, LOOSE, levels) as run:

@@ -12,6 +12,7 @@ from adacorrection_core.budget import Budget
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.corrector import Corrector
 from adacorrection_core.risk import Schedule
+from adacorrection_core.settlement import Standing
 from adacorrection_core.stats import Reason
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
@@ -76,7 +77,7 @@ def test_a_run_goes_on_without_the_cache_when_memory_for_the_debt_runs_out(monke
     owed = [euler.evaluate(sigma) for sigma in sigmas[:-1]]
     report = euler.run.finish()
     assert owed == 10 * [None]
-    assert euler.run.corrector.bytes_held == 0
+    assert euler.run.bytes_held == 0
     assert {record.reason for record in report.records[5:]} == {Reason.NO_MEMORY}
     assert "Memory for the cache ran out" in report.summary()
 
@@ -104,14 +105,35 @@ def test_what_it_will_hold_is_known_and_stays_on_the_device(placement):
         euler.evaluate(sigma)
     # The toy's reading knows no clean latent, of which each of the two anchors would hold one.
     assert euler.run.report.bytes_held + 2 * size.latent_bytes // 2 == euler.run.report.bytes_expected
-    assert on_device == size.corrector_bytes + (size.bytes_held if placement == "device" else 0)
+    assert on_device == size.settlement_bytes(True) + (size.bytes_held if placement == "device" else 0)
 
 
-def test_a_run_that_settles_nothing_needs_no_room_for_it():
-    euler = Euler()
+def test_a_run_that_settles_nothing_still_looks_how_the_sampler_moves():
+    """Until it is known to add noise, which it may do where parts of the picture are put back."""
+    euler = Euler(replace(LOOSE, probe_blocks=0))
     euler.run.corrector.stop()
     size = CacheSize(1, 6 * 8, 0, 0)
-    assert euler.run.expect([size], lambda needed: True) == size.bytes_held
+    assert euler.run.expect([size], lambda needed: True) == size.bytes_held + size.latent_bytes
+    for sigma in (1.0, 0.9, 0.8, 0.7):
+        euler.evaluate(sigma)
+    assert euler.run.report.bytes_held == 2 * size.latent_bytes  # two anchors without clean latents
+    euler.latent = euler.latent + torch.randn(1, 6, 8)
+    euler.evaluate(0.6)
+    euler.evaluate(0.5)
+    assert euler.run.settlement.is_stochastic
+    assert euler.run.settlement.bytes_held == 0
+
+
+def test_a_straight_step_is_told_from_added_noise():
+    latent, velocity = torch.zeros(1, 1000), torch.ones(1, 1000)
+    standing = Standing(0.8, latent, velocity)
+    assert float(standing.departure(0.6, latent - 0.2)) == pytest.approx(0.0, abs=1e-9)
+    noisy = latent - 0.4 + torch.randn(1, 1000, generator=torch.Generator().manual_seed(0)) * 0.4
+    assert float(standing.departure(0.4, noisy)) == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_same_noise_level_twice_is_no_step():
+    assert Standing(0.5, torch.zeros(1), torch.ones(1)).departure(0.5, torch.zeros(1)) is None
 
 
 @pytest.mark.parametrize("levels", [[1.3 * (1 - i / 10) for i in range(11)], [1.0, 0.7, 0.5, 0.3, 0.0, 0.0]])
