@@ -33,6 +33,9 @@ Pipelines that call the transformer once a conditioning, inside `transformer.cac
 recognised by that name. Where conditionings share a batch, `branches` says which share is which; left
 alone, the whole batch counts as one. `cfg` lets corrected steps be repaid (`diffusers_settlement`).
 
+Of two transformers (Wan 2.2) each has a run and a report of its own. What corrected steps owe goes over from
+the first to the second where the pipeline is given; where they are enabled one by one it is lost there.
+
 diffusers is imported when it is first used, never with this module.
 """
 
@@ -47,6 +50,7 @@ from typing import Any
 from torch import nn
 
 from .config import ConfigError, CorrectionConfig
+from .diffusers_experts import Handover
 from .diffusers_hook import Setting, TransformerHook
 from .diffusers_levels import flow_levels
 from .diffusers_registry import attach, attached, check_free, detach
@@ -63,7 +67,7 @@ def enable_adacorrection(
     scheduler: Any = None,
     *,
     branches: Sequence[str] = ("cond",),
-    cfg: float | None = None,
+    cfg: float | Sequence[float] | None = None,
     is_settling: bool = True,
 ) -> None:
     """Sample with AdaCorrection from now on.
@@ -77,14 +81,16 @@ def enable_adacorrection(
         branches: name of each equal share of the batch, in order, where one call holds several conditionings.
         cfg: scale of classifier-free guidance, where "cond" and "uncond" are combined by it, uncond + cfg *
             (cond - uncond). With it the expected error is sharper, and what corrected steps owe is repaid.
-            Leave it out where the pipeline rescales the sum (Qwen-Image's true_cfg_scale).
+            One for each transformer where they differ (Wan's guidance_scale and guidance_scale_2). Leave it
+            out where the pipeline rescales the sum (Qwen-Image's true_cfg_scale).
         is_settling: False where the pipeline changes the latents between steps, so that nothing can be repaid
             by them. Pipelines with a mask_image are known to.
 
     Raises:
-        ConfigError: an unknown class, a scheduler without timesteps, or a cache that is enabled already.
+        ConfigError: an unknown class, a scheduler without timesteps, a cache that is enabled already, or
+            another number of guidance scales than of transformers.
     """
-    for hook in hooks_for(target, scheduler, setting_of(config, branches, cfg, is_settling=is_settling)):
+    for hook in hooks_for(target, scheduler, setting_of(config, branches, is_settling=is_settling), cfg):
         attach(hook)
 
 
@@ -112,7 +118,7 @@ def adacorrection(
     *,
     scheduler: Any = None,
     branches: Sequence[str] = ("cond",),
-    cfg: float | None = None,
+    cfg: float | Sequence[float] | None = None,
     make_rule: Callable[[Schedule], Rule] | None = None,
     is_correcting: bool = True,
     is_settling: bool = True,
@@ -120,10 +126,10 @@ def adacorrection(
     """Sample with AdaCorrection for the length of the `with` block.
 
     Args:
-        target, config, scheduler: as for `enable_adacorrection`.
+        target, config, scheduler, cfg: as for `enable_adacorrection`.
         sigmas: noise levels of the only run, 1 (noise) to 0, one more than steps; or timesteps, 1000 to 0.
             None for a pipeline, or where they are to be learnt from the calls.
-        branches, cfg, make_rule, is_correcting, is_settling: see `Setting`.
+        branches, make_rule, is_correcting, is_settling: see `Setting`.
 
     Yields:
         the run where sigmas are given, else the first transformer's hook. The `report` of either is
@@ -135,12 +141,11 @@ def adacorrection(
     setting = setting_of(
         config,
         branches,
-        cfg,
         make_rule=make_rule,
         is_correcting=is_correcting,
         is_settling=is_settling,
     )
-    hooks = hooks_for(target, scheduler, setting)
+    hooks = hooks_for(target, scheduler, setting, cfg)
     for hook in hooks:
         attach(hook)
     try:
@@ -152,11 +157,9 @@ def adacorrection(
             detach(hook.transformer)
 
 
-def setting_of(
-    config: CorrectionConfig | None, branches: Sequence[str], cfg: float | None, **options: Any
-) -> Setting:
-    """The setting of all runs."""
-    return Setting(config or CorrectionConfig.from_preset("balanced"), tuple(branches), cfg, **options)
+def setting_of(config: CorrectionConfig | None, branches: Sequence[str], **options: Any) -> Setting:
+    """The setting of all runs, but for the guidance."""
+    return Setting(config or CorrectionConfig.from_preset("balanced"), tuple(branches), **options)
 
 
 def transformers_of(target: Any) -> list[nn.Module]:
@@ -177,7 +180,9 @@ def transformers_of(target: Any) -> list[nn.Module]:
     return transformers
 
 
-def hooks_for(target: Any, scheduler: Any, setting: Setting) -> list[TransformerHook]:
+def hooks_for(
+    target: Any, scheduler: Any, setting: Setting, cfg: float | Sequence[float] | None
+) -> list[TransformerHook]:
     """A hook for each transformer, not registered yet.
 
     Raises:
@@ -195,7 +200,27 @@ def hooks_for(target: Any, scheduler: Any, setting: Setting) -> list[Transformer
         )
     if is_pipeline and "mask_image" in inspect.signature(type(target).__call__).parameters:
         setting = replace(setting, is_settling=False)
-    if first is None:
-        return [TransformerHook(transformer, setting) for transformer in transformers]
-    find_scheduler = (lambda: target.scheduler) if scheduler is None else (lambda: scheduler)
-    return [TransformerHook(transformer, setting, find_scheduler) for transformer in transformers]
+    find_scheduler = None
+    if first is not None:
+        find_scheduler = (lambda: target.scheduler) if scheduler is None else (lambda: scheduler)
+    pairs = zip(transformers, scales_of(cfg, len(transformers)), strict=True)
+    hooks = [TransformerHook(one, replace(setting, cfg=scale), find_scheduler) for one, scale in pairs]
+    if len(hooks) == 2:
+        hooks[0].leaves = hooks[1].takes = Handover(lambda: target.config.boundary_ratio)
+    return hooks
+
+
+def scales_of(cfg: float | Sequence[float] | None, count: int) -> list[float | None]:
+    """The guidance scale of each of `count` transformers.
+
+    Raises:
+        ConfigError: another number of them.
+    """
+    if not isinstance(cfg, Sequence):
+        return [cfg] * count
+    if len(cfg) != count:
+        raise ConfigError(
+            f"cfg is {cfg!r}, {len(cfg)} guidance scales for {count} transformers. Give one for all of them, "
+            "or one for each."
+        )
+    return list(cfg)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .blocks import BlockHooks
 from .config import ConfigError, CorrectionConfig
+from .diffusers_experts import Handover
 from .diffusers_families import Family, family_of
 from .diffusers_levels import SAME_LEVEL, LearntLevels, scheduler_levels
 from .diffusers_settlement import GuidedSettlement
@@ -61,6 +62,10 @@ class TransformerHook:
         setting: for all runs.
         find_scheduler: where the noise levels are read; None where `tell` is called, or where they are to be
             learnt from the calls.
+
+    Attributes:
+        leaves: set where another transformer takes the run over.
+        takes: set where this one takes it over.
     """
 
     _is_stateful = True
@@ -72,6 +77,8 @@ class TransformerHook:
         self.transformer = transformer
         self.setting = setting
         self.find_scheduler = find_scheduler
+        self.leaves: Handover | None = None
+        self.takes: Handover | None = None
         self.layers = find_layers(transformer, self.family.stages)
         self.block_hooks = BlockHooks(self.layers)  # for all runs: compiled graphs guard on the stand-ins
         self.contexts = importlib.import_module("diffusers.hooks.hooks").StateManager(dict)
@@ -178,7 +185,10 @@ class TransformerHook:
         if self.model is None or self.timesteps is not scheduler.timesteps:
             self.abandon()
             self.timesteps = scheduler.timesteps
-            self.begin(scheduler_levels(scheduler))
+            boundary = None if self.leaves is None else self.leaves.find_boundary()
+            run = self.begin(scheduler_levels(scheduler, boundary))
+            if self.takes is not None and run.corrector.is_active:
+                run.corrector.shift = self.takes.take(self.timesteps)
         return level
 
     def learn(self, branches: list[Branch], level: Tensor | float) -> float:
@@ -251,6 +261,8 @@ class TransformerHook:
         if is_end_known and run.evaluation is not None and run.schedule.is_last(run.evaluation.step_index):
             run.branches.clear()
             if not settlement.parts:  # another conditioning of the same step is still to come
+                if self.leaves is not None:
+                    self.leaves.leave(self.timesteps, run.corrector.shift)
                 settlement.stop()
 
     def finish(self) -> None:
@@ -267,4 +279,6 @@ class TransformerHook:
             if self.is_told:
                 self.model.run.report.seconds = time.perf_counter() - self.started
             self.model.run.release()
+        if self.leaves is not None:
+            self.leaves.leave(None, None)
         self.model = self.settlement = self.timesteps = self.learnt = None

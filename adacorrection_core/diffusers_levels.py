@@ -23,14 +23,22 @@ def flow_levels(sigmas: Sequence[float]) -> list[float]:
     return [float(sigma) / unit for sigma in sigmas]
 
 
-def scheduler_levels(scheduler: Any) -> list[float]:
-    """Noise levels of the run that a scheduler has been set up for, 1 to 0, one more than steps.
+def scheduler_levels(scheduler: Any, boundary: float | None = None) -> list[float]:
+    """Noise levels of the run that a scheduler has been set up for, falling to 0, one more than steps.
 
-    A run may begin in the middle: with a picture to start from, or as the second of two experts.
+    A run may begin in the middle: with a picture to start from, or as the second of two transformers.
+
+    Args:
+        scheduler: of diffusers.
+        boundary: level below which another transformer goes on, so that the run ends there.
     """
     begin = getattr(scheduler, "step_index", None) or getattr(scheduler, "begin_index", None) or 0
     scale = float(scheduler.config.num_train_timesteps)
-    return [timestep / scale for timestep in scheduler.timesteps[begin:].tolist()] + [0.0]
+    timesteps = scheduler.timesteps[begin:].tolist()
+    levels = [timestep / scale for timestep in timesteps] + [0.0]
+    if boundary is None:
+        return levels
+    return levels[: max(sum(timestep >= boundary * scale for timestep in timesteps), 1) + 1]
 
 
 @dataclass

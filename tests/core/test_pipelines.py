@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("diffusers", reason="the diffusers adapter is tested with di
 
 from diffusers import DDPMPipeline, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from tiny_pipelines import STEPS, Drawing, flux, inpaint, kontext, sd3, wan
+from torch import nn
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import (
@@ -22,7 +24,7 @@ from adacorrection_core.diffusers import (
 )
 from adacorrection_core.diffusers_levels import scheduler_levels
 from adacorrection_core.diffusers_registry import attached
-from adacorrection_core.stats import Outcome
+from adacorrection_core.stats import Outcome, Reason
 from bench.tiny_transformers import make
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
@@ -135,11 +137,16 @@ def test_skip_layer_guidance_is_a_branch_of_its_own() -> None:
     assert 0 < float((corrected - plain).norm() / plain.norm()) < 0.2
 
 
-def test_two_experts_each_have_a_run_of_their_own() -> None:
+def two_experts() -> tuple[Drawing, nn.Module, nn.Module]:
     drawing = wan()
-    first, second = drawing.pipe.transformer, make("WanTransformer3DModel")
+    second = make("WanTransformer3DModel")
     drawing.pipe.register_modules(transformer_2=second)
     drawing.pipe.register_to_config(boundary_ratio=0.75)
+    return drawing, drawing.pipe.transformer, second
+
+
+def test_two_experts_each_have_a_run_of_their_own() -> None:
+    drawing, first, second = two_experts()
     plain = drawing()
     config = CorrectionConfig(target_speedup=1.5, warmup_steps=2)
     for transformer in (first, second):
@@ -151,6 +158,30 @@ def test_two_experts_each_have_a_run_of_their_own() -> None:
     assert low.num_steps == len(low.records) / 2 < STEPS
     assert min(high.hit_rate, low.hit_rate) > 0
     assert 0 < float((corrected - plain).norm() / plain.norm()) < 0.2
+
+
+def test_what_the_first_expert_owes_goes_over_to_the_second() -> None:
+    """Two that are alike, the first of which alone is corrected, draw what one draws in the same steps."""
+    one, (two, first, _) = wan(), two_experts()
+    config = replace(LOOSE, end_percent=0.25)
+    results, held = [], []
+
+    def look(pipe: Any, step: int, timestep: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
+        held.append(attached(first).model.run.bytes_held)
+        return arguments
+
+    two.arguments["callback_on_step_end"] = look
+    for drawing, cfg in ((one, 3.0), (two, (3.0, 3.0)), (two, None)):
+        enable_adacorrection(drawing.pipe, config, cfg=cfg)
+        results.append(drawing())
+        report = report_of(drawing.pipe)
+        disable_adacorrection(drawing.pipe)
+    assert report.num_steps == len(report.records) / 2 == 7
+    assert report.records[-1].reason is Reason.LAST_STEP
+    whole, shared, unsettled = results
+    assert float((whole - shared).norm()) < 1e-5 * float(whole.norm())
+    assert float((whole - unsettled).norm()) > 1e-3 * float(whole.norm())
+    assert [size > 0 for size in held[:STEPS]] == 6 * [True] + 6 * [False]  # nothing is held past the switch
 
 
 def test_levels_begin_where_the_pipeline_begins() -> None:
@@ -240,3 +271,5 @@ def test_what_cannot_be_used_is_refused() -> None:
     enable_adacorrection(flux, LOOSE)
     with pytest.raises(ConfigError, match="A cache is enabled"):
         enable_adacorrection(flux, LOOSE)
+    with pytest.raises(ConfigError, match="2 guidance scales for 1 transformers"):
+        enable_adacorrection(make("FluxTransformer2DModel"), LOOSE, cfg=(4.0, 3.0))
