@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from comfy_page import ComfyPage
@@ -15,7 +14,6 @@ NODE, SAMPLER, REPORT = "AdaCorrection", "KSampler", "AdaCorrectionReport"
 SHARED = ["start_percent", "end_percent", "cache_placement"]
 CUSTOM = ["tolerance", "sensitivity", "spatial_weight", "probe_blocks", "warmup_steps", "max_consecutive"]
 CUSTOM += ["mode"]
-SAVED_EARLIER = Path(__file__).parent / "workflows" / "saved_by_0_1_0.json"
 DONE = re.compile(r"^\d+ steps done\. \d+ computed, [1-9]\d* corrected")
 
 
@@ -216,13 +214,3 @@ def test_deleting_is_undone(comfy: ComfyPage, demo: dict[str, Any]) -> None:
     expect(comfy.live()).to_have_count(1)
 
     assert comfy.values(NODE) == before
-
-
-def test_workflow_of_an_earlier_version_keeps_its_values(comfy: ComfyPage) -> None:
-    workflow = json.loads(SAVED_EARLIER.read_text())
-    comfy.load(workflow)
-
-    saved = next(node for node in workflow["nodes"] if node["type"] == NODE)
-    assert list(comfy.values(NODE).values()) == saved["widgets_values"]
-    fits = "node => { const [, needed] = node.computeSize(); return node.size[1] >= needed; }"
-    assert comfy.call(NODE, fits)

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from comfy_page import ComfyPage
 from comfy_server import Server
 from playwright.sync_api import Browser, expect
@@ -13,6 +14,9 @@ from playwright.sync_api import Browser, expect
 from comfy_host import PACK_ROOT
 
 WORKFLOWS = sorted((PACK_ROOT / "workflows").glob("*.json"))
+EARLIER = PACK_ROOT / "tests" / "saved_earlier"  # by the page, with the pack as it was
+SAVED_EARLIER = ("first_nodes", "with_compare")
+SINCE_THEN = {"width": 1024, "theme": "dark"}  # of the report, which had no widgets at first
 SERIALISED = "() => JSON.parse(JSON.stringify(window.app.rootGraph.serialize()))"
 
 
@@ -29,6 +33,22 @@ def test_workflows_open_as_they_were_saved(comfy: ComfyPage) -> None:
             assert kept(node) == kept(saved), path.stem
         assert sorted(map(tuple, opened["links"])) == sorted(map(tuple, workflow["links"])), path.stem
         assert warnings == [], path.stem
+
+
+@pytest.mark.parametrize("name", SAVED_EARLIER)
+def test_workflow_of_an_earlier_version_keeps_its_values(comfy: ComfyPage, name: str) -> None:
+    """Every preset and every value changed: what would be queued now is what would have been queued then."""
+    saved = json.loads((EARLIER / f"{name}.json").read_text())
+    comfy.load(saved["workflow"])
+    queued = comfy.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+
+    assert queued.keys() == saved["prompt"].keys()
+    for number, node in saved["prompt"].items():
+        inputs = queued[number]["inputs"]
+        assert inputs.items() >= node["inputs"].items()
+        assert {key: inputs[key] for key in inputs.keys() - node["inputs"].keys()} in ({}, SINCE_THEN)
+    fits = "node.size[1] >= node.computeSize()[1]"
+    assert comfy.page.evaluate(f"() => window.app.rootGraph.nodes.every(node => {fits})")
 
 
 def by_id(workflow: dict[str, Any]) -> list[dict[str, Any]]:
