@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench test test-hosts test-nightly host-changes lint clean
+.PHONY: demo bench test test-hosts test-nightly host-changes registry lint clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo-installed
@@ -27,6 +27,10 @@ test-nightly: $(VENV)/.dev-installed
 # What changed in a newer ComfyUI of what the family entries rely on: make host-changes OLD=... NEW=...
 host-changes: $(VENV)/.dev-installed
 	@$(BIN)/python tests/host_changes.py $(OLD) $(NEW)
+
+# Before publishing: ComfyUI's registry's rules, and the public address: make registry REPOSITORY=https://...
+registry: $(VENV)/.dev-installed
+	@$(BIN)/python tests/registry.py $(REPOSITORY)
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check

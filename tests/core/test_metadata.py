@@ -1,81 +1,114 @@
-"""pyproject.toml keeps to the rules of ComfyUI's registry (https://docs.comfy.org/registry/specifications)."""
+"""pyproject.toml keeps to the rules of ComfyUI's registry, and cannot be published without its address."""
 
+import copy
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-tomllib = pytest.importorskip("tomllib")  # Python 3.11
+from tests.registry import MISSING, RULES, faults, main, public_address, remote_address, tomllib
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-COMFY = PROJECT["tool"]["comfy"]
-PROJECT = PROJECT["project"]
-
-SYSTEMS = {"OS Independent", "Microsoft :: Windows", "POSIX :: Linux", "MacOS"}
-ACCELERATORS = {
-    "GPU :: NVIDIA CUDA",
-    "GPU :: AMD ROCm",
-    "GPU :: Intel Arc",
-    "NPU :: Huawei Ascend",
-    "GPU :: Apple Metal",
-}
-COMPATIBLE = re.compile(r"(<|>|<=|>=|~=|<>|!=)?\d+\.\d+\.\d+")
-PICTURE = re.compile(r"https://\S+\.(svg|png|jpg|gif)")
+ADDRESS = "https://github.com/somebody/adacorrection"
+METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PLACES = {place for place, *_ in RULES}
 
 
-def classifiers(kind: str) -> set[str]:
-    own = (line.partition(" :: ") for line in PROJECT["classifiers"])
-    return {value for name, _, value in own if name == kind}
+def published(**changes):
+    """The metadata as the publisher's step leaves them, with values changed: table__key=value."""
+    metadata = copy.deepcopy(METADATA)
+    metadata["project"]["urls"] = {"Repository": ADDRESS}
+    for place, value in changes.items():
+        table, key = place.split("__")
+        (metadata["project"] if table == "project" else metadata["tool"]["comfy"])[key] = value
+    return metadata
 
 
-def test_name() -> None:
-    """Shorter than 100 characters; no special characters in a row nor in front; not called after ComfyUI."""
-    name = PROJECT["name"]
-    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", name) and len(name) < 100
-    assert "comfy" not in name.lower()
+def test_registry_takes_what_would_be_published():
+    assert faults(published()) == []
 
 
-def test_version_is_semantic() -> None:
-    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
+def test_repository_is_named_once_there_is_one():
+    """A checkout that comes from a public place is about to be published: make registry writes where."""
+    if remote_address():
+        assert METADATA["project"].get("urls"), "the remote is public: run make registry"
 
 
-def test_licence_is_a_table_with_a_file_that_is_there() -> None:
-    assert PROJECT["license"].keys() == {"file"}
-    assert "Apache License" in (ROOT / PROJECT["license"]["file"]).read_text()
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"project__name": "123-tool"}, "project.name"),
+        ({"project__name": "ada--correction"}, "project.name"),
+        ({"project__name": "ComfyUI-AdaCorrection"}, "project.name"),
+        ({"project__name": "a" * 100}, "project.name"),
+        ({"project__version": "0.1"}, "project.version"),
+        ({"project__license": "LICENSE"}, "project.license"),
+        ({"project__license": {"file": "LICENCE.txt"}}, "LICENCE.txt is not there"),
+        ({"project__description": ""}, "project.description"),
+        ({"project__requires-python": "3.10"}, "project.requires-python"),
+        ({"project__classifiers": ["Operating System :: Amiga"]}, "project.classifiers"),
+        ({"project__classifiers": ["Environment :: GPU"]}, "project.classifiers"),
+        ({"project__urls": {}}, "project.urls.Repository"),
+        ({"project__urls": {"Repository": "git@github.com:somebody/it.git"}}, "project.urls.Repository"),
+        ({"comfy__PublisherId": "Some Body"}, "tool.comfy.PublisherId"),
+        ({"comfy__Publisher": "somebody"}, "tool.comfy:"),
+        ({"comfy__DisplayName": " "}, "tool.comfy.DisplayName"),
+        ({"comfy__Icon": "icon.png"}, "tool.comfy.Icon"),
+        ({"comfy__Banner": "https://example.org/banner.webp"}, "tool.comfy.Banner"),
+        ({"comfy__requires-comfyui": ">=0.8"}, "tool.comfy.requires-comfyui"),
+        ({"comfy__includes": ["dist"]}, "dist is not there"),
+    ],
+)
+def test_each_rule_is_held(change, place):
+    (fault,) = faults(published(**change))
+    assert fault.startswith(place)
+    assert place.rstrip(":") in PLACES or "is not there" in place
 
 
-def test_description_is_one_line() -> None:
-    assert 20 < len(PROJECT["description"]) < 200 and "\n" not in PROJECT["description"]
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("git@github.com:somebody/adacorrection.git", ADDRESS),
+        ("ssh://git@github.com/somebody/adacorrection.git", ADDRESS),
+        ("https://somebody:secret@github.com/somebody/adacorrection.git", ADDRESS),
+        (f"{ADDRESS}/", ADDRESS),
+        ("/work/adacorrection", ""),
+        ("file:///work/adacorrection", ""),
+        ("", ""),
+    ],
+)
+def test_address_of_a_page_from_that_of_git(given, address):
+    assert public_address(given) == address
 
 
-def test_classifiers_are_those_that_the_registry_reads() -> None:
-    assert classifiers("Operating System") and classifiers("Operating System") <= SYSTEMS
-    assert classifiers("Environment") and classifiers("Environment") <= ACCELERATORS
+def test_step_writes_the_address_and_stops_without_one(tmp_path):
+    """From the argument, else from the remote; what is there stays."""
+    text = (ROOT / "pyproject.toml").read_text()
+    for name, content in {"pyproject.toml": text, "LICENSE": "Apache License"}.items():
+        (tmp_path / name).write_text(content)
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+
+    if not METADATA["project"].get("urls"):
+        assert main(root=tmp_path) == MISSING
+        assert (tmp_path / "pyproject.toml").read_text() == text
+    assert "no public address" in main("my computer", tmp_path)
+    subprocess.run([*git, "remote", "add", "origin", f"{ADDRESS}.git"], check=True)
+    assert main(root=tmp_path) == ""
+    assert main(f"{ADDRESS}-2", tmp_path) == ""
+    assert main(root=tmp_path) == ""
+    written = tomllib.loads((tmp_path / "pyproject.toml").read_text())
+    assert written["project"]["urls"] == {"Repository": f"{ADDRESS}-2"}
+    written["project"]["urls"] = METADATA["project"]["urls"]
+    assert written == METADATA
 
 
-def test_comfy_section() -> None:
-    assert COMFY.keys() <= {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui", "includes"}
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", COMFY["PublisherId"])
-    assert COMFY["DisplayName"].strip()
-    for part in COMFY["requires-comfyui"].split(","):
-        assert COMPATIBLE.fullmatch(part.strip()), part
+def test_lowest_comfyui_is_said_in_the_readme():
+    lowest = re.search(r">=([\d.]+)", METADATA["tool"]["comfy"]["requires-comfyui"])
+    assert lowest and f"ComfyUI {lowest[1]} and newer" in (ROOT / "README.md").read_text()
 
 
-def test_addresses() -> None:
-    """The publisher's own, once there are any: the repository, and pictures that the registry can load."""
-    for picture in (COMFY.get("Icon"), COMFY.get("Banner")):
-        assert picture is None or PICTURE.fullmatch(picture)
-    for address in PROJECT.get("urls", {}).values():
-        assert re.fullmatch(r"https://\S+", address)
-
-
-def test_folders_that_are_named_exist() -> None:
-    assert [folder for folder in COMFY.get("includes", []) if not (ROOT / folder).is_dir()] == []
+def test_what_is_ignored_exists():
     ignored = (ROOT / ".comfyignore").read_text().splitlines()
     assert [line for line in ignored if "*" not in line and not (ROOT / line).exists()] == []
-
-
-def test_lowest_comfyui_is_said_in_the_readme() -> None:
-    lowest = re.search(r">=([\d.]+)", COMFY["requires-comfyui"])
-    assert lowest and f"ComfyUI {lowest[1]} and newer" in (ROOT / "README.md").read_text()
