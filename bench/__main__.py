@@ -28,6 +28,7 @@ from bench import methods, results
 from bench.frechet import FEATURES, picture_features
 from bench.journal import Journal, JournalError
 from bench.peers import latent_psnr
+from bench.provenance import code_state
 from bench.solvers import TRUTH, integrate
 from demo.flux import new_noise, simple_sigmas
 from demo.flux_keys import bfl_to_diffusers
@@ -94,17 +95,15 @@ def contenders(groups: list[str], setting: Setting) -> list[methods.Contender]:
     return [contender for group in groups for contender in makers[group]()]
 
 
-def compare(
-    drawn: methods.Drawn, reference: Reference, code: PictureCode, has_features: bool
-) -> results.Sample:
+def compare(drawn: methods.Drawn, reference: Reference, code: PictureCode) -> results.Sample:
     """One picture against the full run, and the truth where there is one."""
     full, truth = reference.full.latent, reference.truth
-    decoded, wanted = (code.decode(latent)[0] for latent in (drawn.latent, full))
-    picture, aim = (p.permute(1, 2, 0).numpy() for p in (decoded, wanted))
+    decoded = code.decode(drawn.latent)[0]
+    picture, wanted = (p.permute(1, 2, 0).numpy() for p in (decoded, reference.picture))
     return results.Sample(
         min(latent_psnr(drawn.latent, full), PSNR_CAP_DB),
-        psnr(picture, aim),
-        ssim(picture, aim),
+        psnr(picture, wanted),
+        ssim(picture, wanted),
         drawn.block_fraction,
         drawn.seconds,
         reference.full.seconds,
@@ -112,27 +111,40 @@ def compare(
         drawn.risk,
         float((drawn.latent - full).norm() / full.norm()),
         None if truth is None else latent_psnr(drawn.latent, truth),
-        picture_features(decoded) if has_features else None,
-        picture_features(wanted) if has_features else None,
+        None if reference.features is None else picture_features(decoded),
+        reference.features,
     )
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a picture is held against: the full run, and the truth (1, C, h, w) where that is asked for."""
+    """What a picture is held against.
+
+    Attributes:
+        full: the full run with the same seed.
+        picture: (3, H, W) of it, in [0, 1].
+        truth: (1, C, h, w) latent; None where that is not asked for.
+        features: of the picture; None where they are not.
+    """
 
     full: Result
+    picture: Tensor
     truth: Tensor | None
+    features: list[float] | None
 
 
 @torch.inference_mode()
-def reference_of(model: DemoModel, prompt: int, seed: int, setting: Setting, truth_steps: int) -> Reference:
+def reference_of(
+    model: DemoModel, prompt: int, seed: int, setting: Setting, truth_steps: int, has_features: bool
+) -> Reference:
     """The full run with the same seed, and the truth at so many steps; none at 0."""
     whole = sample(model, prompt, seed, full(setting.num_steps), setting)
-    if not truth_steps:
-        return Reference(whole, None)
-    velocity, sigmas = guided_velocity(model, prompt, setting.cfg), simple_sigmas(truth_steps)
-    return Reference(whole, integrate(TRUTH, velocity, new_noise([seed]), sigmas))
+    picture = model.code.decode(whole.latent)[0]
+    features, truth = picture_features(picture) if has_features else None, None
+    if truth_steps:
+        velocity, sigmas = guided_velocity(model, prompt, setting.cfg), simple_sigmas(truth_steps)
+        truth = integrate(TRUTH, velocity, new_noise([seed]), sigmas)
+    return Reference(whole, picture, truth, features)
 
 
 def measure(options: argparse.Namespace) -> tuple[list[results.Row], float]:
@@ -148,15 +160,13 @@ def measure(options: argparse.Namespace) -> tuple[list[results.Row], float]:
     conditions: dict[str, object] = {"model": name, "steps": options.steps, "cfg": options.cfg}
     conditions |= {"truth": options.truth, "frechet": options.frechet}
     conditions["methods"] = [[contender.name, contender.value] for contender in all_methods]
-    journal = Journal(options.out.with_suffix(".jsonl"), conditions, options.resume)
+    journal = Journal(options.out.with_suffix(".jsonl"), conditions, code_state(), options.resume)
     cases = [(prompt, seed) for prompt in options.prompts for seed in options.seeds]
     for prompt, seed in tqdm(cases, unit="picture"):
         if (prompt, seed) not in journal.done:
-            reference = reference_of(model, prompt, seed, setting, options.truth)
+            reference = reference_of(model, prompt, seed, setting, options.truth, options.frechet)
             found = {
-                (m.name, m.value): compare(
-                    m.draw(model, prompt, seed, setting), reference, model.code, options.frechet
-                )
+                (m.name, m.value): compare(m.draw(model, prompt, seed, setting), reference, model.code)
                 for m in all_methods
             }
             journal.add(prompt, seed, found)
@@ -196,6 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     title = f"{options.model.resolve().name}, {options.steps} Euler steps, cfg {options.cfg:g}"
     conditions = {"steps": options.steps, "cfg": options.cfg, "prompts": options.prompts}
     conditions |= {"seeds": options.seeds, "torch": torch.__version__, "risk_correlation": correlation}
+    conditions["code"] = code_state()
     results.write_json(options.out.with_suffix(".json"), rows, conditions)
     results.draw_plot(options.out.with_suffix(".png"), rows, title)
     print(f"Wrote {options.out}.json and .png after {time.perf_counter() - started:.0f} s.")

@@ -9,16 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from adacorrection_core.base_rules import (
-    AdaCacheRule,
-    EasyCacheRule,
-    FastCacheRule,
-    FirstBlockRule,
-    FixedIntervalRule,
-    MagCacheRule,
-    SeaCacheRule,
-    TeaCacheRule,
-)
+from adacorrection_core import base_rules as caches
 from adacorrection_core.config import PRESETS, CorrectionConfig
 from adacorrection_core.diffusers import adacorrection
 from adacorrection_core.risk import Schedule
@@ -38,14 +29,14 @@ SHARES = (0.9, 0.75, 0.6, 0.5, 0.42, 0.36, 0.3, 0.25)
 
 
 BASE_RULES: list[tuple[str, tuple[float, ...], Callable[[float], Rule]]] = [
-    ("Fixed interval", (1.33, 1.5, 2, 3, 4, 5), FixedIntervalRule),
-    ("First-block cache", (0.05, 0.08, 0.12, 0.2, 0.3, 0.45), FirstBlockRule),
-    ("TeaCache", (0.04, 0.06, 0.09, 0.15, 0.22, 0.32), TeaCacheRule),
-    ("AdaCache", (0.2, 0.3, 0.45, 0.7, 1.0, 2.0), AdaCacheRule),
-    ("FastCache", (0.02, 0.03, 0.04, 0.05, 0.06, 0.07), FastCacheRule),
-    ("EasyCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), EasyCacheRule),
-    ("MagCache", (0.004, 0.01, 0.02, 0.04, 0.1, 0.25), MagCacheRule),
-    ("SeaCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), SeaCacheRule),
+    ("Fixed interval", (1.33, 1.5, 2, 3, 4, 5), caches.FixedIntervalRule),
+    ("First-block cache", (0.05, 0.08, 0.12, 0.2, 0.3, 0.45), caches.FirstBlockRule),
+    ("TeaCache", (0.04, 0.06, 0.09, 0.15, 0.22, 0.32), caches.TeaCacheRule),
+    ("AdaCache", (0.2, 0.3, 0.45, 0.7, 1.0, 2.0), caches.AdaCacheRule),
+    ("FastCache", (0.02, 0.03, 0.04, 0.05, 0.06, 0.07), caches.FastCacheRule),
+    ("EasyCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), caches.EasyCacheRule),
+    ("MagCache", (0.004, 0.01, 0.02, 0.04, 0.1, 0.25), caches.MagCacheRule),
+    ("SeaCache", (0.06, 0.1, 0.15, 0.22, 0.33, 0.5), caches.SeaCacheRule),
 ]
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+from scipy.stats import spearmanr
+
 from bench.frechet import FEATURES, frechet_distance
 
 
@@ -177,19 +179,8 @@ def frechet_table(rows: Sequence[Row]) -> str:
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Spearman's: the correlation of the ranks."""
-
-    def ranks(values: Sequence[float]) -> list[int]:
-        order = sorted(range(len(values)), key=values.__getitem__)
-        found = [0] * len(values)
-        for rank, i in enumerate(order):
-            found[i] = rank
-        return found
-
-    first, second = (ranks([pair[i] for pair in pairs]) for i in (0, 1))
-    count = len(pairs)
-    distance = sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
-    return 1.0 - 6.0 * distance / (count * (count**2 - 1)) if count > 1 else math.nan
+    """Spearman's: the correlation of the ranks, those of equal values averaged; NaN of fewer than two."""
+    return float(spearmanr(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan
 
 
 def write_json(path: Path, rows: Sequence[Row], conditions: dict[str, object]) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from bench import __main__ as command
 from bench import methods, results
+from bench.journal import Journal, JournalError
+from bench.provenance import PACKAGES, code_state
 from bench.results import Row, Sample
 
 
@@ -32,7 +34,27 @@ def test_each_base_rule_stands_above_itself_with_the_correction():
 def test_rank_correlation_by_hand():
     assert results.rank_correlation([(1, 10), (2, 20), (3, 30)]) == 1.0
     assert results.rank_correlation([(1, 30), (2, 20), (3, 10)]) == -1.0
+    assert results.rank_correlation([(5, 1), (5, 2), (9, 3)]) == pytest.approx(0.75**0.5)  # ranks 1.5, 1.5, 3
     assert math.isnan(results.rank_correlation([(1, 1)]))
+
+
+def test_rows_are_taken_up_with_the_code_that_made_them_alone(tmp_path: Path):
+    path, sample = tmp_path / "b.jsonl", Sample(40.0, 41.0, 0.9, 0.5, 1.0, 2.0, 10, 0.1, 0.1)
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+    code = code_state(tmp_path)
+    assert code == code_state(tmp_path)
+    Journal(path, {"steps": 8}, code, False).add(4, 0, {("ours", "2x"): sample})
+    assert Journal(path, {"steps": 8}, code, True).done == {(4, 0): {("ours", "2x"): sample}}
+
+    (tmp_path / "bench" / "methods.py").write_text("TARGETS = ()")
+    with pytest.raises(JournalError, match=r"the code \(adacorrection_core, bench, demo\) has changed since"):
+        Journal(path, {"steps": 8}, code_state(tmp_path), True)
+    with pytest.raises(JournalError, match="with commit unknown, and now it is commit abc"):
+        Journal(path, {"steps": 8}, code | {"commit": "abc"}, True)
+    path.write_text('{"steps": 8}\n')
+    with pytest.raises(JournalError, match="does not say with which code"):
+        Journal(path, {"steps": 8}, code, True)
 
 
 def test_rows_are_means_and_medians():
