@@ -18,7 +18,9 @@ scheduler, which can be given beside it, the noise levels are learnt from the ca
 - The end of the run is not known: the last step or two, and those below a level of 0.03 (0.12 with
   LTX-Video), are computed in full. Pipelines that pass `step_index` and `num_inference_steps` to
   `cache_context` (Wan's) tell the end.
-- A speed-up asked for is met less exactly, since the levels to come are an estimate.
+- A speed-up asked for is met less exactly, since the levels to come are an estimate: within 0.04 of the block
+  executions, 0.08 where levels are rounded to one, and at 0.8 dB less at most (the demo's model in bfloat16,
+  28 and 50 steps, shifts of 3 to 12).
 - Levels that half precision rounds to the same number count as one step.
 - A run that was broken off is told from the next one only where the noise level starts again or jumps.
 

@@ -11,6 +11,7 @@ LOWEST_CERTAIN = 0.03  # below this level any step may be the last one, however 
 SAME_LEVEL = 1e-6
 SHIFTS = (0.5, 16.0)  # of a schedule that is to be believed
 USUAL_SHIFT = 3.0  # Stable Diffusion 3, Flux at a megapixel, Wan at 480p
+MOST_STEPS = 50  # of a run, where nothing else tells
 # Three levels d apart bend by about 4 d^2 where the shift is usual, and by twice their rounding by chance.
 LEAST_BEND = 1.0  # d^2 over the rounding, before they tell a shift
 WHOLE, WHOLE_ROUNDING = 1e-3, 5e-4  # of timesteps that some schedulers keep as whole numbers
@@ -123,16 +124,24 @@ class LearntLevels:
         return max((first - last) / (len(self.met) - 1), 1e-6)
 
     def shift(self) -> float:
-        """The s at which the levels met are evenly spaced; the usual one while they are too few to tell."""
+        """The s at which the levels met are evenly spaced; a likely one while they are too few to tell."""
         half = (len(self.met) - 1) // 2
         high, middle, low = (self.met[i] for i in (-1 - 2 * half, -1 - half, -1))
         if half < 1 or low <= 0 or ((high - low) / 2) ** 2 < LEAST_BEND * self.uncertainty():
-            return USUAL_SHIFT
+            return self.likely_shift()
         a, b, c = (1 / level - 1 for level in (high, middle, low))
         numerator, denominator = a + c - 2 * b, b * (a + c) - 2 * a * c
         if not denominator > 0 or not SHIFTS[0] <= numerator / denominator <= SHIFTS[1]:
             return 1.0
         return numerator / denominator
+
+    def likely_shift(self) -> float:
+        """The usual shift, or a higher one where steps are so short that there would be too many of them."""
+        last, count = self.met[-1], len(self.met) - 1
+        place = self.met[0] - count / MOST_STEPS  # of the last level met; exact for runs from pure noise
+        if count < 1 or not (0 < place < 1 and last < 1):
+            return USUAL_SHIFT
+        return min(max(last * (1 - place) / (place * (1 - last)), USUAL_SHIFT), SHIFTS[1])
 
     def uncertainty(self) -> float:
         """How far a level may be off what the scheduler meant."""

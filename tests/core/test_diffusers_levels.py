@@ -54,6 +54,15 @@ def test_rounded_levels_tell_about_as_many_steps(rounded, steps):
             assert len(levels.sigmas) - 1 == pytest.approx(steps, rel=0.35)
 
 
+@pytest.mark.parametrize("steps", [28, 50])
+def test_short_steps_in_half_precision_are_no_long_run(steps):
+    """Flux at four megapixels: the first levels lie so near to 1 that they tell no shift for long."""
+    levels = LearntLevels(rounding=0.002)
+    for level in torch.tensor(flow(steps, 12.0)).bfloat16().tolist():
+        levels.meet(level)
+        assert len(levels.sigmas) - 1 < 70
+
+
 @pytest.mark.parametrize("steps", [8, 20, 28, 50])
 @pytest.mark.parametrize(
     "schedule",
