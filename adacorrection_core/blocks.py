@@ -1,11 +1,8 @@
 """The one hooking mechanism: stand in for `forward` of each transformer block during a model call.
 
 Each block gets an instance attribute `forward` for the length of one call, as diffusers' own hooks do, so
-that whatever calls the block (the model, another pack's replacement, a compiled wrapper) calls ours. The
-first blocks run as they are and their output is the probe. At a computed step all others run as well; where
-the probe says that they need not, they hand on their input, and what the model makes of that is thrown away.
-
-What differs between model families is where the image tokens are; a `Stage` says so, as data.
+that whatever calls the block (the model, another pack's replacement, a compiled wrapper) calls ours. What is
+done there is for the call's `Walk` to say.
 """
 
 from __future__ import annotations
@@ -17,126 +14,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .controller import ModelCall
-from .paper import PaperCall
 from .stages import Arguments, Layer
+from .walks import Walk
 
 # Blocks can be stood in for by one call at a time: a second thread with the same model waits for its turn.
 TURNS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-
-
-class Walk:
-    """One model call seen from its blocks.
-
-    Args:
-        layers: all blocks in order.
-        call: what the controller does with it.
-        probe_blocks: blocks that are the probe.
-        num_latent: image tokens that the head reads, where others (of reference pictures) may follow them;
-            those are not looked at. None where all are read.
-        is_asked: whether the decision hangs on the probe.
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        call: ModelCall | PaperCall,
-        probe_blocks: int,
-        num_latent: int | None = None,
-        is_asked: bool = False,
-    ) -> None:
-        self.layers = layers
-        self.call = call
-        self.probe_blocks = min(probe_blocks, len(layers) - 1)
-        self.num_latent = num_latent
-        self.is_asked = is_asked
-        self.should_compute = True
-        self.has_entered = False
-        self.has_probed = False
-        self.blocks_run = 0
-        self.num_image = 0
-        self.num_kept = 0
-        self.block_input: Tensor | None = None
-
-    def before(self, index: int, arguments: Arguments) -> Any | None:
-        """Before block `index`: what to hand on in its place, None where it must run."""
-        if isinstance(self.call, PaperCall):
-            self.keep_input(index, arguments)
-            return None
-        if index == 0 and not self.has_entered and self.probe_blocks:
-            self.enter(self.call, arguments)
-        if not self.should_compute and index >= self.probe_blocks:
-            return self.layers[index].stage.make_result(arguments)
-        return None
-
-    def after(self, index: int, result: Any, arguments: Arguments) -> Any:
-        """After block `index` has run: what to hand on. A block may be called again in the same call."""
-        self.blocks_run += 1
-        if isinstance(self.call, PaperCall):
-            return self.blended(self.call, index, result, arguments)
-        if index == self.probe_blocks - 1 and self.has_entered and not self.has_probed:
-            self.has_probed = True
-            tokens = self.kept(index, self.output(index, result), arguments)
-            self.should_compute = self.call.probe(tokens, self.is_asked)
-        return result
-
-    def enter(self, call: ModelCall, arguments: Arguments) -> None:
-        """Before the first block: how many image tokens there are, and what they look like."""
-        tokens = self.layers[0].stage.input(arguments)
-        self.num_image = tokens.shape[1]
-        self.num_kept = min(self.num_latent or self.num_image, self.num_image)
-        self.has_entered = True
-        call.enter(self.kept(0, tokens, arguments))
-
-    def output(self, index: int, result: Any) -> Tensor:
-        """The token sequence that a block returned."""
-        return self.layers[index].stage.output(result)
-
-    def kept_span(self, index: int, sequence: Tensor, arguments: Arguments) -> slice:
-        """Where the image tokens that count lie in a sequence."""
-        span = self.layers[index].stage.span(sequence, self.num_image, arguments)
-        return slice(span.start, span.start + self.num_kept)
-
-    def kept(self, index: int, sequence: Tensor, arguments: Arguments) -> Tensor:
-        """View of the image tokens that count."""
-        return sequence[:, self.kept_span(index, sequence, arguments)]
-
-    def replaced(self, index: int, sequence: Tensor, tokens: Tensor, arguments: Arguments) -> Tensor:
-        """A copy of a sequence with other image tokens in it."""
-        if tokens.shape[1] == sequence.shape[1]:
-            return tokens
-        copy = sequence.clone()
-        copy[:, self.kept_span(index, sequence, arguments)] = tokens
-        return copy
-
-    def keep_input(self, index: int, arguments: Arguments) -> None:
-        """Paper mode, before a block: its image tokens, which it may write into."""
-        sequence = self.layers[index].stage.input(arguments)
-        if index == 0:
-            self.num_image = self.num_kept = sequence.shape[1]
-        self.block_input = self.kept(index, sequence, arguments).clone()
-
-    def blended(self, call: PaperCall, index: int, result: Any, arguments: Arguments) -> Any:
-        """Paper mode, after a block: what it returned, its image tokens blended with the cached ones."""
-        assert self.block_input is not None
-        sequence = self.output(index, result)
-        tokens = call.layer(index, self.block_input, self.kept(index, sequence, arguments))
-        image = self.replaced(index, sequence, tokens, arguments)
-        return self.layers[index].stage.with_image(result, image)
-
-
-class CountingWalk(Walk):
-    """One model call whose blocks are counted and otherwise left alone."""
-
-    def before(self, index: int, arguments: Arguments) -> None:
-        """Every block runs."""
-
-    def after(self, index: int, result: Any, arguments: Arguments) -> Any:
-        """What the block returned."""
-        self.blocks_run += 1
-        return result
 
 
 def entry_of(block: nn.Module) -> str:

@@ -197,7 +197,7 @@ class TransformerHook:
             number = float(level.reshape(-1)[0]) if isinstance(level, Tensor) else level
         else:  # with all else that waits, so that the call itself has nothing left to wait for
             self.model.run.close_if_over([branch.key for branch in branches])
-            number, _ = self.model.run.read(level)
+            number, _ = self.model.run.transfer.read(level)
         if self.learnt is None or self.learnt.is_another_run(number):
             self.abandon()
             rounding = torch.finfo(self.dtype).eps / 4  # of a number of 0.5 to 1

@@ -125,10 +125,10 @@ class GuidedSettlement:
         standing, latent = self.run.settlement.standing, latent[: len(latent) // count]
         if self.num_checked == 0 and count == 1 and len(latent) % 2 == 0:
             first, second = latent.chunk(2)
-            self.run.when_read((first == second).all().float(), self.stop_if)
+            self.run.transfer.when_read((first == second).all().float(), self.stop_if)
             self.num_checked = 1
         elif standing is not None and standing.latent.shape == latent.shape and self.num_checked < 2:
-            self.run.when_read((latent == standing.latent).all(dim=-1).any().float(), self.stop_if)
+            self.run.transfer.when_read((latent == standing.latent).all(dim=-1).any().float(), self.stop_if)
             self.num_checked = 2
 
     def stop_if(self, values: list[float]) -> None:

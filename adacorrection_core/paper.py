@@ -18,15 +18,15 @@ that saves time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .call import CountedCall
 from .drift import token_spread
 from .evaluation import Branch, BranchState
 from .state import RunState
-from .stats import Outcome, Reason, StepRecord
+from .stats import Reason
 
 
 def delta_temp(hidden_states: Tensor, previous: Tensor) -> Tensor:
@@ -76,30 +76,17 @@ def blend(cached: Tensor, fresh: Tensor, weight: Tensor) -> Tensor:
     return torch.where(torch.isfinite(blended).all(), blended, fresh)
 
 
-@dataclass
-class PaperCall:
+class PaperCall(CountedCall):
     """One call of the model in paper mode: the seam hands over every layer.
 
-    Attributes:
-        run: state of the sampling run.
-        branches: one a conditioning in the batch, in order.
-        records: one a branch.
+    Args:
+        run, sigma, branches: as for `CountedCall`.
     """
 
-    run: RunState
-    branches: list[Branch]
-    records: list[StepRecord]
-
-    @classmethod
-    def begin(cls, run: RunState, sigma: Tensor | float, branches: Sequence[Branch]) -> PaperCall:
-        """Open a call and its records."""
-        level, _ = run.read(sigma)
-        evaluation = run.enter_evaluation(level, [branch.key for branch in branches])
-        place = (evaluation.step_index, evaluation.index, level)
-        records = [StepRecord(*place, branch.role, reason=Reason.PAPER) for branch in branches]
-        run.report.records.extend(records)
-        run.mark(records)
-        return cls(run, list(branches), records)
+    def __init__(self, run: RunState, sigma: Tensor | float, branches: Sequence[Branch]) -> None:
+        super().__init__(run, sigma, branches)
+        level, _ = run.transfer.read(sigma)
+        self.open(level)
 
     def layer(self, index: int, hidden_states: Tensor, fresh: Tensor) -> Tensor:
         """Correct the output of one layer.
@@ -133,17 +120,10 @@ class PaperCall:
         """Layer cache of a branch and stream shape: index -> (input, corrected output) of the step before."""
         key = (self.branches[branch].key, signature)
         state = self.run.branches.setdefault(key, BranchState(signature))
-        state.last_seen = self.evaluation_index
+        state.last_seen = self.evaluation.index
         return state.layers
 
-    @property
-    def evaluation_index(self) -> int:
-        """Evaluation that the call belongs to."""
-        return self.records[0].evaluation
-
-    def close(self, blocks_run: int, blocks_total: int, reason: Reason | None = None) -> None:
+    def close(self, blocks_run: int, blocks_total: int, reason: Reason | None = Reason.PAPER) -> None:
         """End of the call, as the seam saw it."""
         self.run.note_bytes_held()
-        for record in self.records:
-            record.outcome = Outcome.COMPUTE
-        self.run.close_call(self.records, blocks_run, blocks_total, reason)
+        super().close(blocks_run, blocks_total, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -13,21 +14,18 @@ from torch import Tensor
 
 from .anchors import CacheSize, is_out_of_memory
 from .budget import Budget
+from .calibration import Calibration
 from .config import CorrectionConfig
-from .correction import WeightPosterior
 from .corrector import Corrector
-from .drift import probe_drift
 from .evaluation import BranchState, Evaluation, guided_gram
-from .risk import ErrorModel, Schedule
-from .rules import FullPass, OutputRule, RiskRule, Rule
+from .risk import Schedule
+from .rules import OutputRule, RiskRule, Rule
 from .sentences import say
 from .settlement import Settlement
 from .stats import Reason, RunReport, StepRecord
+from .transfer import Transfer
 
 STALE_EVALUATIONS = 4
-# Error over drift before anything is measured: what the first steps of trained models show under guidance.
-FIRST_TIME_RATIO = 12.0
-FIRST_PROBE_RATIO = 4.0
 
 
 @dataclass
@@ -45,6 +43,13 @@ class RunState:
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         lock: held while state that the calls share changes: several devices may work on one run.
         observer: hears of the records of each model call when it is over.
+        branches: what is remembered of each, by its key.
+        evaluation: the one under way, or the last one.
+        settlement: what the corrected steps owe.
+        calibration: what the full passes have taught.
+        transfer: numbers on their way to the host.
+        lag: evaluations since the last full pass, the next one included.
+        marked, marked_at: records whose time runs, and since when.
     """
 
     config: CorrectionConfig
@@ -60,13 +65,11 @@ class RunState:
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     settlement: Settlement = field(init=False)
-    time_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_TIME_RATIO))
-    probe_error: ErrorModel = field(default_factory=lambda: ErrorModel(FIRST_PROBE_RATIO))
-    posterior: WeightPosterior = field(default_factory=WeightPosterior)
+    calibration: Calibration = field(default_factory=Calibration)
+    transfer: Transfer = field(default_factory=Transfer)
     lag: int = 1
     marked: list[StepRecord] = field(default_factory=list)
     marked_at: float = 0.0
-    unread: list[tuple[Tensor, Callable[[list[float]], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
@@ -176,35 +179,30 @@ class RunState:
             with self.memory_guard():
                 numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
                 numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
-                self.when_read(torch.cat(numbers), lambda values: self.observe(evaluation, values, lag))
+                self.transfer.when_read(
+                    torch.cat(numbers), lambda values: self.observe(evaluation, values, lag)
+                )
         evaluation.drop_measurements()
 
-    def observe(self, evaluation: Evaluation, values: list[float], lag: int = 1) -> None:
-        """Learn from truth against forecast.
+    def observe(self, evaluation: Evaluation, values: list[float], lag: int) -> None:
+        """Learn from truth against forecast; see `Calibration.observe`."""
+        full_pass = self.calibration.observe(evaluation, values, lag)
+        if full_pass is not None and isinstance(self.rule, OutputRule):
+            self.rule.measured(full_pass)
+
+    def drop_if_not_finite(self, states: Sequence[BranchState], norms: list[float]) -> None:
+        """Forget the branches of a call whose velocity turned out to hold NaN or infinity.
 
         Args:
-            evaluation: a computed one.
-            values: the (3, 3) inner products of [v, v - v_1, f - v_1], then squared size and movement of the
-                probe, for each branch that has one.
-            lag: evaluations since the full pass before it.
+            states: of its branches, in order.
+            norms: of their velocities, one a row of the batch.
         """
-        size, moved, agreement, reach = values[0], values[4], values[5], values[8]
-        weight = evaluation.weight
-        squared = moved - 2 * weight * agreement + weight**2 * reach
-        if not size > 0 or not squared < float("inf"):
-            return
-        if isinstance(self.rule, OutputRule):
-            norm_before = max(size - 2 * values[1] + moved, 0.0) ** 0.5
-            self.rule.measured(FullPass(size**0.5, norm_before, max(moved, 0.0) ** 0.5, lag))
-        error = max(squared / size, 0.0) ** 0.5
-        self.time_error.observe(error, evaluation.time_drift)
-        probe = values[9:]
-        if probe:
-            self.probe_error.observe(error, probe_drift(probe))
-        if reach > 0:
-            self.posterior.observe(agreement / reach)
-        for record in evaluation.records:
-            record.measured_error = error
+        rows = max(len(norms) // len(states), 1)
+        for i, state in enumerate(states):
+            if not all(map(math.isfinite, norms[i * rows : (i + 1) * rows])):
+                state.history.anchors.clear()
+                state.was_reset = True
+                self.report.resets += 1
 
     def settle(self, latent: Tensor, velocity: Tensor) -> Tensor | None:
         """After an evaluation: settle the debt of the corrected steps where it was a full pass.
@@ -221,56 +219,15 @@ class RunState:
         with self.memory_guard():
             owed, off = self.settlement.settle(self.evaluation, latent, velocity)
             if off is not None:
-                self.when_read(off, self.settlement.check_sampler)
+                self.transfer.when_read(off, self.settlement.check_sampler)
             self.note_bytes_held()
             return owed
         return None
 
-    def when_read(self, numbers: Tensor | float, callback: Callable[[list[float]], object]) -> None:
-        """Hand numbers to a callback when they are next brought to the host; at once where they are there."""
-        if isinstance(numbers, Tensor):
-            self.unread.append((numbers, callback))
-        else:
-            callback([numbers])
-
-    def read(self, sigma: Tensor | float, numbers: Tensor | None = None) -> tuple[float, list[float]]:
-        """Bring a call's noise level and numbers to the host, with all that waited.
-
-        This is the one place that waits for the device: once a model call, and once more where the decision
-        hangs on the probe.
-
-        Args:
-            sigma: noise level, any shape with the level first.
-            numbers: any shape.
-
-        Returns:
-            the noise level, and the values of `numbers`, flat.
-        """
-        parts: list[list[float]] = []
-        self.when_read(sigma, parts.append)
-        if numbers is not None:
-            self.unread.append((numbers, parts.append))
-        self.read_waiting()
-        sigmas = parts[0]
-        return sigmas[0], parts[1] if len(parts) > 1 else []
-
-    def read_waiting(self) -> None:
-        """Transfer everything unread at once and hand it out in order."""
-        waiting, self.unread = self.unread, []
-        if not waiting:
-            return
-        device = waiting[-1][0].device
-        flat = [tensor.reshape(-1).to(device, torch.float32) for tensor, _ in waiting]
-        values: list[float] = torch.cat(flat).tolist()
-        start = 0
-        for tensor, callback in waiting:
-            callback(values[start : start + tensor.nelement()])
-            start += tensor.nelement()
-
     def finish(self) -> RunReport:
         """Read what waits, drop every tensor and hand over the record."""
         self.close_evaluation()
-        self.read_waiting()
+        self.transfer.read_waiting()
         self.mark([])
         self.report.is_finished = True
         self.release()
@@ -299,7 +256,7 @@ class RunState:
         """Drop every tensor, after a run that ended in any way."""
         self.branches.clear()
         self.settlement.release()
-        self.unread.clear()
+        self.transfer.unread.clear()
         self.evaluation = self.rule = None
 
     @property

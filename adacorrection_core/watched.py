@@ -7,7 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
-from .blocks import BlockHooks, CountingWalk, Walk
+from .blocks import BlockHooks
+from .call import CountedCall
 from .controller import ModelCall, Plan
 from .evaluation import Branch
 from .paper import PaperCall
@@ -15,6 +16,7 @@ from .readings import Reading
 from .stages import Layer
 from .state import RunState
 from .stats import Reason
+from .walks import PaperWalk, ProbeWalk, Walk
 
 
 class WatchedModel:
@@ -51,24 +53,21 @@ class WatchedModel:
             branches: one a conditioning in the batch, in order.
             reading: how the output is read.
             compute: runs the model.
-            num_latent: see `Walk`.
+            num_latent: see `ProbeWalk`.
 
         Returns:
             the model's output, or what it is expected to be.
         """
         run = self.run
         if run.config.mode == "paper":
-            return self.paper_call(sigma, branches, compute, num_latent)
-        call, plan = ModelCall(run, sigma, branches, reading), Plan.COMPUTE
-        if not run.config.is_off and not run.has_given_up:
-            with run.lock:
-                plan = call.plan(can_probe=self.probe_blocks > 0)
+            return self.paper_call(sigma, branches, compute)
         if run.config.is_off or run.has_given_up:
-            plain = compute()
-            call.close(
-                self.num_blocks, self.num_blocks, Reason.OFF if run.config.is_off else Reason.NO_MEMORY
-            )
-            return plain
+            return self.plain_call(CountedCall(run, sigma, branches), compute)
+        call = ModelCall(run, sigma, branches, reading)
+        with run.lock:
+            plan = call.plan(can_probe=self.probe_blocks > 0)
+        if run.has_given_up:
+            return self.plain_call(call, compute)
         computed, blocks_run = None, 0
         if plan is not Plan.SKIP:
             computed, blocks_run = self.run_model(call, plan, compute, num_latent)
@@ -78,6 +77,13 @@ class WatchedModel:
             output, blocks_run = compute(), blocks_run + self.num_blocks
         with run.lock:
             call.close(blocks_run, self.num_blocks, Reason.NO_MEMORY if run.has_given_up else None)
+        return output
+
+    def plain_call(self, call: CountedCall, compute: Callable[[], Tensor]) -> Tensor:
+        """One model call without the cache."""
+        output = compute()
+        reason = Reason.OFF if self.run.config.is_off else Reason.NO_MEMORY
+        call.close(self.num_blocks, self.num_blocks, reason)
         return output
 
     def run_model(
@@ -90,21 +96,17 @@ class WatchedModel:
         """
         if not self.probe_blocks:
             return compute(), self.num_blocks
-        walk = Walk(self.layers, call, self.probe_blocks, num_latent, plan is Plan.PROBE)
+        walk = ProbeWalk(self.layers, call, self.probe_blocks, num_latent, plan is Plan.PROBE)
         with self.hooks.during(walk):
             output = compute()
         return (output if walk.should_compute else None), walk.blocks_run
 
     def paper_call(
-        self,
-        sigma: Tensor | float,
-        branches: Sequence[Branch],
-        compute: Callable[[], Tensor],
-        num_latent: int | None,
+        self, sigma: Tensor | float, branches: Sequence[Branch], compute: Callable[[], Tensor]
     ) -> Tensor:
         """One model call in paper mode."""
-        call = PaperCall.begin(self.run, sigma, branches)
-        walk = Walk(self.layers, call, self.probe_blocks, num_latent)
+        call = PaperCall(self.run, sigma, branches)
+        walk = PaperWalk(self.layers, call)
         with self.hooks.during(walk):
             output = compute()
         call.close(walk.blocks_run, self.num_blocks)
@@ -119,11 +121,11 @@ class WatchedModel:
             sigma, branches, compute: see `call`.
             reason: why nothing is corrected.
         """
-        call = ModelCall(self.run, sigma, branches)
+        call = CountedCall(self.run, sigma, branches)
         if not self.layers:
             output, blocks_run = compute(), self.num_blocks
         else:
-            walk = CountingWalk(self.layers, call, 1)
+            walk = Walk(self.layers)
             with self.hooks.during(walk):
                 output = compute()
             blocks_run = walk.blocks_run

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...adacorrection_core.controller import ModelCall
+from ...adacorrection_core.call import CountedCall
 from ...adacorrection_core.evaluation import Branch
 from ...adacorrection_core.state import RunState
 from ...adacorrection_core.stats import Reason
@@ -49,7 +49,7 @@ class RunHandle:
             branches = [
                 Branch((uuid, role), role_name(role)) for uuid, role in zip(uuids, roles, strict=True)
             ]
-            ModelCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
+            CountedCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
 
     def watched(
         self, diffusion_model: nn.Module, num_blocks: int, options: dict[str, Any]

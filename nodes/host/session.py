@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ...adacorrection_core.call import CountedCall
 from ...adacorrection_core.config import ConfigError, CorrectionConfig
-from ...adacorrection_core.controller import ModelCall
 from ...adacorrection_core.evaluation import Branch
 from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.readings import DenoisedReading
@@ -264,7 +264,7 @@ class Session:
         self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any
     ) -> Any:
         """A call that is left to the host and counted."""
-        call = ModelCall(run, args[5]["sigmas"][:1], branches)
+        call = CountedCall(run, args[5]["sigmas"][:1], branches)
         try:
             return executor(*args, **kwargs)
         finally:

@@ -14,10 +14,11 @@ from adacorrection_core import controller, probe, state
 from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.evaluation import Branch
+from adacorrection_core.forecast import Forecast
 from adacorrection_core.readings import VelocityReading
 from adacorrection_core.risk import turned
-from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome, Reason
+from adacorrection_core.transfer import Transfer
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=50)
 
@@ -239,6 +240,19 @@ def test_nothing_is_left_after_a_run():
     assert all("forward" not in block.__dict__ for block in model.blocks)
 
 
+@pytest.mark.parametrize("config", [LOOSE, CorrectionConfig(tolerance=0.0)], ids=["on", "off"])
+def test_the_input_of_a_call_is_not_held_past_it(config):
+    """Nor by what waits to be read, which for a cache that is switched off is the end of the run."""
+    model, run = ToyModel(), new_run(config)
+    watched = watch(model, run)
+    for sigma in run.schedule.sigmas[:5]:
+        x = smooth_input(sigma)
+        call(model, watched, torch.tensor([sigma]), x)
+        held = weakref.ref(x)
+        del x
+        assert held() is None
+
+
 def test_an_exception_in_a_block_leaves_the_blocks_as_they_were():
     model, run = ToyModel(), new_run(LOOSE)
     watched = watch(model, run)
@@ -274,8 +288,8 @@ def test_a_model_that_does_without_its_blocks_is_corrected_all_the_same():
 def test_one_synchronisation_a_call_and_one_more_for_a_probe(monkeypatch, rule):
     """A call reads its noise level and what waits from the call before in one transfer, a probe one more."""
     reads = []
-    original = RunState.read_waiting
-    monkeypatch.setattr(RunState, "read_waiting", lambda run: (reads.append(1), original(run)))
+    original = Transfer.read_waiting
+    monkeypatch.setattr(Transfer, "read_waiting", lambda transfer: (reads.append(1), original(transfer)))
     for name in ("item", "__float__", "__bool__", "__int__", "cpu", "numpy"):
         monkeypatch.setattr(torch.Tensor, name, lambda *_, **__: pytest.fail("a second way to the host"))
     model, run = ToyModel(), new_run(LOOSE, rule=rule)
@@ -332,7 +346,7 @@ def test_an_observer_hears_of_each_call_when_it_is_over():
     ("owner", "name", "number", "first_plain"),
     [
         (controller, "make_anchor", 2, 2),
-        (controller.ModelCall, "forecast", 1, 4),
+        (Forecast, "output", 1, 4),
         (VelocityReading, "output", 1, 4),
         (probe, "sample_tokens", 2, 1),
         (probe, "sample_tokens", 3, 1),

@@ -154,7 +154,7 @@ def play(case: Case) -> tuple[RunReport, list[Tensor], list[list[StepRecord]]]:
     assert [after - before for before, after in zip(runs, runs[1:], strict=False)] == [
         call_records[0].blocks_run for call_records in records
     ]
-    assert not run.branches and not run.unread
+    assert not run.branches and not run.transfer.unread
     assert all("forward" not in block.__dict__ for block in model.blocks)
     return report, outputs, records
 
@@ -261,7 +261,7 @@ def test_a_run_after_one_that_failed_is_like_a_first_one(case: Case, failing: in
                 handle.remove()
     run.release()
 
-    assert not run.branches and not run.unread
+    assert not run.branches and not run.transfer.unread
     assert all("forward" not in block.__dict__ for block in model.blocks)
     assert is_failing or run.report.records  # a corrected call never came to that block
     _, first, _ = play(case)

@@ -19,8 +19,8 @@ from adacorrection_core.diffusers import (
 )
 from adacorrection_core.diffusers_families import FAMILIES
 from adacorrection_core.stages import find_layers
-from adacorrection_core.state import RunState
 from adacorrection_core.stats import Outcome
+from adacorrection_core.transfer import Transfer
 from bench.tiny_transformers import TINY, make, sample, start_latent, velocity
 
 SIGMAS = [1 - i / 12 for i in range(13)]
@@ -140,8 +140,10 @@ def test_runs_in_a_row_are_told_apart_by_their_levels(flux):
 
 
 def test_learning_the_levels_waits_for_the_device_once_a_call(flux, monkeypatch):
-    reads, original = [], RunState.read_waiting
-    monkeypatch.setattr(RunState, "read_waiting", lambda run: (reads.append(len(run.unread)), original(run)))
+    reads, original = [], Transfer.read_waiting
+    monkeypatch.setattr(
+        Transfer, "read_waiting", lambda transfer: (reads.append(len(transfer.unread)), original(transfer))
+    )
     config = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3, probe_blocks=0)
     with adacorrection(flux, config):
         sample(flux, SIGMAS)

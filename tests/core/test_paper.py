@@ -39,7 +39,7 @@ def test_blend_by_hand():
 
 
 def call(run, sigma, branches=("cond",)):
-    return paper.PaperCall.begin(run, sigma, [Branch(name, name) for name in branches])
+    return paper.PaperCall(run, sigma, [Branch(name, name) for name in branches])
 
 
 def new_run(**changes):

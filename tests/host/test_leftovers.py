@@ -11,17 +11,21 @@ from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.anchors import Anchor
-from adacorrection.adacorrection_core.blocks import BlockHooks, Walk
+from adacorrection.adacorrection_core.blocks import BlockHooks
+from adacorrection.adacorrection_core.call import CountedCall
 from adacorrection.adacorrection_core.controller import ModelCall
 from adacorrection.adacorrection_core.evaluation import BranchState, Evaluation
+from adacorrection.adacorrection_core.paper import PaperCall
 from adacorrection.adacorrection_core.state import RunState
+from adacorrection.adacorrection_core.walks import PaperWalk, ProbeWalk, Walk
 from adacorrection.adacorrection_core.watched import WatchedModel
 from adacorrection.nodes.host import session
 from adacorrection.nodes.host.handle import KEY, RunHandle
 from adacorrection.nodes.host.session import apply_correction, report_of
 
 STEPS = 6
-STATE = {Anchor, BlockHooks, BranchState, Evaluation, WatchedModel, ModelCall, RunHandle, RunState, Walk}
+STATE = {Anchor, BlockHooks, BranchState, Evaluation, WatchedModel, RunHandle, RunState}
+STATE |= {CountedCall, ModelCall, PaperCall, Walk, ProbeWalk, PaperWalk}
 
 
 class Boom(RuntimeError):
