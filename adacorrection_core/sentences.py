@@ -21,12 +21,12 @@ SENTENCES = {
         "{reachable}x of {steps} steps."
     ),
     "fewSteps": (
-        "With {steps} steps, {reached}x strays further from the picture without this node than {speedup}x "
-        "does with {usual}. Better: {kept}x (preset Target speed-up), or more steps."
+        "With {steps} steps, {reached}x strays further than {speedup}x with {usual}. "
+        "Better: {kept}x (preset Target speed-up), or more steps."
     ),
     "fewStepsAll": (
-        "With {steps} steps, {reached}x strays further from the picture without this node than {speedup}x "
-        "does with {usual}, as any speed-up would. Better: more steps, or bypass this node."
+        "With {steps} steps, {reached}x strays further than {speedup}x with {usual}, as any speed-up would. "
+        "Better: more steps, or bypass this node."
     ),
     "betterWarmup": "Better: lower warmup_steps from {before} to {after} (preset Custom).",
     "betterRange": "Better: lower start_percent or raise end_percent.",

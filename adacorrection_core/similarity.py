@@ -54,9 +54,15 @@ class Similarity:
         largest, mean = float(self.difference.max()), float(self.difference.mean())
         if largest == 0:
             return "Identical: not one value differs"
+        is_picture = self.data_range == 1
+        scale = (
+            f" ({255 * largest:.2g} of 255 levels)"
+            if is_picture
+            else f", of a range of {self.data_range:.3g}"
+        )
         lines = [
             f"PSNR {self.mean_psnr:.1f} dB, SSIM {self.mean_ssim:.4f}",
-            f"Difference {mean:.2g} on average, {largest:.2g} at most, of a range of {self.data_range:.3g}",
+            f"Difference {mean:.2g} on average, {largest:.2g} at most{scale}",
         ]
         if len(self.psnr) > 1:
             worst = self.worst

@@ -54,25 +54,7 @@ class AdaCorrectionCompare(io.ComfyNode):
                     ),
                 ),
             ],
-            outputs=[
-                io.Float.Output(
-                    display_name="psnr",
-                    tooltip="Peak signal-to-noise ratio in decibels, mean over pictures; 100 if identical.",
-                ),
-                io.Float.Output(
-                    display_name="ssim",
-                    tooltip="Structural similarity, mean over the pictures. 1 if identical.",
-                ),
-                io.Image.Output(
-                    display_name="difference",
-                    tooltip="Heat map of the absolute difference, mean over the channels, with its scale.",
-                ),
-                io.Image.Output(
-                    display_name="side_by_side",
-                    tooltip="Reference left, compared right, with the numbers. Latents in false colours.",
-                ),
-                io.String.Output(display_name="summary", tooltip="The numbers in a line or two."),
-            ],
+            outputs=outputs(),
         )
 
     @classmethod
@@ -85,6 +67,29 @@ class AdaCorrectionCompare(io.ComfyNode):
         worst = both[measured.worst : measured.worst + 1]  # a video's frames would fill the node and the disk
         shown = {**ui.PreviewImage(worst, cls=cls).as_dict(), **ui.PreviewText(summary).as_dict()}
         return io.NodeOutput(measured.mean_psnr, measured.mean_ssim, difference, both, summary, ui=shown)
+
+
+def outputs() -> list[io.Output]:
+    """What is measured, as numbers, pictures and text."""
+    return [
+        io.Float.Output(
+            display_name="psnr",
+            tooltip="Peak signal-to-noise ratio in decibels, mean over pictures; 100 if identical.",
+        ),
+        io.Float.Output(
+            display_name="ssim",
+            tooltip="Structural similarity, mean over the pictures. 1 if identical.",
+        ),
+        io.Image.Output(
+            display_name="difference",
+            tooltip="Heat map of the absolute difference, mean over the channels, with its scale.",
+        ),
+        io.Image.Output(
+            display_name="side_by_side",
+            tooltip="Reference left, compared right, with the numbers. Latents in false colours.",
+        ),
+        io.String.Output(display_name="summary", tooltip="The numbers in a line or two."),
+    ]
 
 
 def contents(given: Tensor | dict[str, Any]) -> tuple[str, Any]:

@@ -63,21 +63,7 @@ class AdaCorrectionReport(io.ComfyNode):
                     tooltip="Ground of the picture: dark for the screen, light for a page.",
                 ),
             ],
-            outputs=[
-                io.String.Output(display_name="summary", tooltip="The run in a few lines."),
-                io.Float.Output(
-                    display_name="hit_rate",
-                    tooltip="Steps that were not computed, over all steps, 0 to 1, counted by branch.",
-                ),
-                io.Float.Output(display_name="seconds", tooltip="Measured time of the whole sampling run."),
-                io.Image.Output(
-                    display_name="timeline",
-                    tooltip="The run as a picture: what was done to which blocks at each step, and why.",
-                ),
-                io.String.Output(
-                    display_name="json", tooltip="The whole record, one entry a step and branch, for scripts."
-                ),
-            ],
+            outputs=outputs(),
         )
 
     @classmethod
@@ -105,3 +91,22 @@ class AdaCorrectionReport(io.ComfyNode):
         timeline = picture.unsqueeze(0)
         shown = {**ui.PreviewImage(timeline, cls=cls).as_dict(), **ui.PreviewText(summary).as_dict()}
         return io.NodeOutput(summary, hit_rate, seconds, timeline, record, ui=shown)
+
+
+def outputs() -> list[io.Output]:
+    """The run as text, numbers, picture and record."""
+    return [
+        io.String.Output(display_name="summary", tooltip="The run in a few lines."),
+        io.Float.Output(
+            display_name="hit_rate",
+            tooltip="Steps that were not computed, over all steps, 0 to 1, counted by branch.",
+        ),
+        io.Float.Output(display_name="seconds", tooltip="Measured time of the whole sampling run."),
+        io.Image.Output(
+            display_name="timeline",
+            tooltip="The run as a picture: what was done to which blocks at each step, and why.",
+        ),
+        io.String.Output(
+            display_name="json", tooltip="The whole record, one entry a step and branch, for scripts."
+        ),
+    ]

@@ -180,27 +180,24 @@ class LiveRun:
         return [note] if note and note not in self.outlook else [*self.outlook]
 
     @property
-    def is_warning(self) -> bool:
-        """Whether that is a warning: next to nothing can be saved, or something has come up."""
-        return self.is_poor or bool(self.report.note)
-
-    def told(self) -> str:
-        """The same in one line."""
-        return " ".join(self.sentences)
+    def warning(self) -> list[str]:
+        """What is said even when the run is over: next to nothing can be saved, or something has come up."""
+        if self.is_poor:
+            return self.sentences
+        return [self.report.note] if self.report.note else []
 
     def text(self) -> str:
         """On the node: what can be expected, then where the run stands, with a warning where there is one."""
         report, records = self.report, list(self.report.records)
         if not records:
             cache = f", cache about {in_words(self.cache_bytes)}" if self.cache_bytes else ""
-            return f"{self.found}{cache}.\n{self.told()}"
-        warning = self.told() if self.is_warning else ""
+            return f"{self.found}{cache}.\n{' '.join(self.sentences)}"
         step = f"tep {records[-1].step_index + 1} of {report.num_steps}"
         place = f"S{step}: {records[-1].outcome.value}"
         if self.is_over:
             place = f"{report.num_steps} steps" if report.is_finished else f"Stopped at s{step}"
         saved = f"{1 - report.block_fraction:.0%} of the blocks and about {report.seconds_saved:.1f} s saved"
-        return f"{place}. {saved} in {self.seconds:.1f} s.\n{warning}".rstrip()
+        return f"{place}. {saved} in {self.seconds:.1f} s.\n{' '.join(self.warning)}".rstrip()
 
     def state(self) -> dict[str, Any]:
         """The whole run in numbers, small enough to send at each step."""
@@ -213,7 +210,7 @@ class LiveRun:
             "found": to_page(self.found),
             "setting": report.config_name,
             "outlook": [to_page(sentence) for sentence in self.sentences],
-            "is_warning": self.is_warning,
+            "warning": [to_page(sentence) for sentence in self.warning],
             "groups": self.groups,
             "probe_blocks": self.probe_blocks,
             "num_steps": report.num_steps,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from comfy_page import ComfyPage, open_browser
 from comfy_server import Server, running_server
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from comfy_host import PACK_ROOT, find_host
 
@@ -41,6 +41,16 @@ def comfy(renderer: ComfyPage) -> Iterator[ComfyPage]:
     renderer.load({"version": 0.4, "nodes": [], "links": [], "groups": []})
     yield renderer
     assert renderer.problems == []
+
+
+@pytest.fixture
+def live(comfy: ComfyPage) -> ComfyPage:
+    """A page with one AdaCorrection node."""
+    add = "() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }"
+    comfy.page.evaluate(add)
+    comfy.page.evaluate("() => { Object.assign(window.app.canvas.ds, {scale: 1, offset: [300, 200]}); }")
+    expect(comfy.live()).to_be_visible()
+    return comfy
 
 
 @pytest.fixture(scope="session")

@@ -3,85 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from comfy_page import ComfyPage
-from comfy_server import Server
-from playwright.sync_api import Browser, expect
-from test_page import NODE, expect_summary, pixels_of, summary
+from live_messages import COLUMNS, NODE, message, send
+from playwright.sync_api import expect
+from test_page import expect_summary, pixels_of, summary
 
 from comfy_host import PACK_ROOT
-
-COLUMNS = ["step_index", "evaluation", "branch", "outcome", "reason", "weight", "drift"]
-COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "blocks_run", "seconds"]
-OUTCOMES = [0, 0, 1, 1, 2, 0]
-OUTLOOK = {
-    "text": "Steps 3 to 27 of 28 can be corrected.",
-    "key": "steps",
-    "values": {"first": "3", "last": "27", "steps": "28", "most": "24", "saved": "86%"},
-}
-BLOCKS_RUN = [57, 57, 0, 1, 0, 57]  # the probe is asked at one of the corrected steps
-
-
-# In the page: how many pixels the picture has across, and how many of the page it takes.
-PIXELS = """node => {
-    const {canvas} = node.widgets.find(w => w.name === "adacorrection_live").panel;
-    return [canvas.width, canvas.getBoundingClientRect().width];
-}"""
-
-
-def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
-    """What the server would send for the node after some steps."""
-    records = [
-        [i, i, branch, OUTCOMES[i % 6], None, 0.5, 0.01 * i, 0.04 * i, None, 0.001 * (i % 6), 0.01]
-        + [BLOCKS_RUN[i % 6], 0.1]
-        for i in range(steps)
-        for branch in ("uncond", "cond")
-    ]
-    return {
-        "node": str(comfy.call(NODE, "node => node.id")),
-        "workflow": comfy.page.evaluate("() => window.app.rootGraph.id"),
-        "run": 1,
-        "message": steps,
-        "found": {"text": "Toy: 19 double + 38 single blocks, probe 1", "key": "", "values": {}},
-        "setting": "balanced",
-        "outlook": [OUTLOOK],
-        "is_warning": False,
-        "groups": [["double", 19], ["single", 38]],
-        "probe_blocks": 1,
-        "num_steps": 28,
-        "is_over": False,
-        "is_finished": False,
-        "cache_bytes": 3 * 2**29,
-        "seconds": 1.0,
-        "seconds_saved": 0.5,
-        "hit_rate": 0.4,
-        "blocks_saved": 0.3,
-        "columns": COLUMNS,
-        "records": records,
-        **changes,
-    }
-
-
-def send(comfy: ComfyPage, *messages: Any) -> None:
-    """Hand messages to the page as if they came from the server, and wait until they are drawn."""
-    dispatch = """messages => {
-        const {api} = window.comfyAPI.api;
-        for (const detail of messages) api.dispatchEvent(new CustomEvent("adacorrection.run", {detail}));
-        return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-    }"""
-    comfy.page.evaluate(dispatch, list(messages))
-
-
-@pytest.fixture
-def live(comfy: ComfyPage) -> ComfyPage:
-    """A page with one AdaCorrection node."""
-    add = "() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }"
-    comfy.page.evaluate(add)
-    comfy.page.evaluate("() => { Object.assign(window.app.canvas.ds, {scale: 1, offset: [300, 200]}); }")
-    expect(comfy.live()).to_be_visible()
-    return comfy
 
 
 def test_probe_is_orange_where_it_ran(live: ComfyPage) -> None:
@@ -229,22 +158,6 @@ def test_picture_has_words_and_is_announced_once_at_the_end(live: ComfyPage) -> 
     assert "Stopped at step 3 of 28." in status.inner_text()
 
 
-def test_picture_is_sharp_at_the_zoom_of_the_page(live: ComfyPage) -> None:
-    send(live, message(live, 6))
-    pixels, shown = live.call(NODE, PIXELS)
-    assert pixels >= shown - 1
-
-
-def test_picture_is_sharp_on_a_dense_screen(browser: Browser, server: Server) -> None:
-    comfy = ComfyPage.open(browser, server, scale=2)
-    comfy.load({"version": 0.4, "nodes": [], "links": [], "groups": []})
-    comfy.page.evaluate("() => { window.app.rootGraph.add(window.LiteGraph.createNode('AdaCorrection')); }")
-    send(comfy, message(comfy, 6))
-    pixels, shown = comfy.call(NODE, PIXELS)
-    comfy.page.close()
-    assert pixels >= 2 * shown - 1
-
-
 def test_wheel_zooms_the_workflow_under_the_picture(live: ComfyPage) -> None:
     send(live, message(live, 6))
     before = live.page.evaluate("window.app.canvas.ds.scale")
@@ -253,38 +166,6 @@ def test_wheel_zooms_the_workflow_under_the_picture(live: ComfyPage) -> None:
     live.page.wait_for_function(f"() => window.app.canvas.ds.scale > {before}")
     scale = live.page.evaluate("window.app.canvas.ds.scale")
     assert scale < 1.25 * before  # not twice
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_colours_stand_out(live: ComfyPage, theme: str) -> None:
-    """What is drawn by three to one, what is read by four and a half (WCAG 2.2, 1.4.11 and 1.4.3)."""
-    choose = "theme => window.app.extensionManager.setting.set('Comfy.ColorPalette', theme)"
-    live.page.evaluate(choose, theme)
-    send(live, message(live, 6))
-    live.page.wait_for_timeout(100)  # colours change in a millisecond
-    ratios = live.call(
-        NODE,
-        """node => {
-            const {panel} = node.widgets.find(w => w.name === "adacorrection_live");
-            const context = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
-            const light = colour => {
-                context.fillStyle = colour;
-                context.fillRect(0, 0, 1, 1);
-                const parts = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255);
-                const [r, g, b] = parts.map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-                return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
-            };
-            const back = light(getComputedStyle(panel.panel).backgroundColor);
-            const ratio = colour => Math.max(light(colour), back) / Math.min(light(colour), back);
-            const {computed, corrected, risk, tolerance, drift, text} = panel.colours();
-            const all = Object.entries({computed, corrected, risk, tolerance, drift, text});
-            return Object.fromEntries(all.map(([name, colour]) => [name, ratio(colour)]));
-        }""",
-    )
-    live.page.evaluate(choose, "dark")
-    text = ratios.pop("text")
-    assert text >= 4.5
-    assert {name: ratio for name, ratio in ratios.items() if ratio < 3} == {}
 
 
 def test_live_view_can_be_switched_off(live: ComfyPage) -> None:

@@ -66,6 +66,13 @@ def test_batch_is_measured_picture_by_picture() -> None:
     assert "Worst: picture 2" in measured.summary()
 
 
+def test_difference_is_told_in_levels_of_a_picture() -> None:
+    """So that one sees at once what no screen can show. Latents have no levels."""
+    one = pictures()
+    assert "0.001 at most (0.26 of 255 levels)" in similarity(one, one + 0.001).summary()
+    assert "0.001 at most, of a range of 4" in similarity(one, one + 0.001, data_range=4.0).summary()
+
+
 def test_small_pictures_have_a_smaller_window() -> None:
     one = pictures(height=4, width=3)[0]
     assert ssim(one, one) == pytest.approx(1.0)

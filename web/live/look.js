@@ -1,5 +1,6 @@
 // How the live view looks. Neutral colours are the theme's own. The others lean towards the colour of its text,
-// so that they stand out on dark panels and on light ones: computed orange, corrected blue, as in the report. The swatches are where the canvas reads its colours from.
+// so that they stand out on dark panels and on light ones: computed orange, corrected blue, as in the report. The
+// swatches are where the canvas reads its colours from.
 
 export const STYLE = `
 :host {
@@ -48,7 +49,7 @@ canvas:focus-visible { outline: 2px solid var(--corrected); outline-offset: 2px;
 .key i.line { height: 0; border-top: 2px solid; border-radius: 0; }
 .key i.dashed { height: 0; border-top: 1.5px dashed; border-radius: 0; }
 .note { color: var(--muted); font-size: 10px; min-height: 1.35em; margin: 0; overflow: hidden; text-overflow: ellipsis; }
-.panel:not([data-idle]) .note { height: 4.05em; }
+.panel:not([data-idle]) .note { height: 5.4em; }
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @container (max-width: 230px) { .key { gap: 1px 8px; font-size: 9px; } .panel { padding: 7px 8px; } }
 @media (prefers-reduced-motion: reduce) { * { transition: none; } }

@@ -6,7 +6,7 @@ import { cellAt, describeCell, describeSetting, isNewer, percent, seconds, summa
 import { fill } from "./words.js";
 
 const IDLE_HEIGHT = 26; // pixels
-const FULL_HEIGHT = 272;
+const FULL_HEIGHT = 286;
 const SHARPEST = 3; // device pixels a pixel of the layout; zoomed in and on dense screens
 
 function make(tag, properties = {}, children = []) {

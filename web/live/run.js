@@ -9,7 +9,7 @@ export const HELD = 2;
 // The run in a message, or null where a message is not of that kind.
 export function readRun(message) {
   const isRun = message && Array.isArray(message.records) && Array.isArray(message.columns);
-  const lists = [message?.groups, message?.outlook];
+  const lists = [message?.groups, message?.outlook, message?.warning];
   if (!isRun || !lists.every(Array.isArray) || !message.found || !(message.num_steps >= 0)) return null;
   const records = message.records.map((row) =>
     Object.fromEntries(message.columns.map((name, i) => [name, row[i]])),
@@ -112,7 +112,7 @@ export function describeSetting(run, words) {
 // The line of text on the node: what can be expected, then where the run stands, with a warning where there is one.
 export function describeRun(run, words) {
   if (!run.records.length) return describeSetting(run, words);
-  return join([summarise(run, words), run.is_warning ? say(run.outlook, words) : ""]);
+  return join([summarise(run, words), say(run.warning, words)]);
 }
 
 function size(bytes) {

@@ -55,7 +55,7 @@ def demo(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     report(graph, 3, patched, sampled)
     larger = demo_picture(graph, 2, sampled)
-    graph.add("SaveImage", 4, images=larger, filename_prefix="adacorrection_demo")
+    graph.add("SaveImage", 3, images=larger, filename_prefix="adacorrection_demo")
     graph.note(
         0,
         f"## AdaCorrection demo\n\n{DEMO_PLACE}\n\n"
@@ -74,7 +74,7 @@ def ab_compare(graph: Graph) -> None:
     reference, compared = demo_picture(graph, 3, plain), demo_picture(graph, 3, sampled)
     measured = graph.add("AdaCorrectionCompare", 4, width_of_node=560, reference=reference, compared=compared)
     graph.add("PreviewImage", 5, width_of_node=420, images=measured["difference"])
-    report(graph, 5, patched, sampled)
+    report(graph, 4, patched, sampled)
     graph.note(
         0,
         f"## A/B: with and without\n\n{DEMO_PLACE}\n\nThe upper sampler has the plain model, the lower "
@@ -96,7 +96,7 @@ def target_speedup(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     report(graph, 3, patched, sampled)
     larger = demo_picture(graph, 2, sampled)
-    graph.add("SaveImage", 4, images=larger, filename_prefix="adacorrection_target_speedup")
+    graph.add("SaveImage", 3, images=larger, filename_prefix="adacorrection_target_speedup")
     graph.note(
         0,
         f"## A speed to order\n\n{DEMO_PLACE}\n\n"
@@ -104,7 +104,7 @@ def target_speedup(graph: Graph) -> None:
         "steered "
         "during the run: watch its line in the report's *Risk* chart.\n"
         "- The measured time gains a little less than that. The picture pays: compare with Ctrl+B.\n"
-        "- With few steps the warm-up sets the limit.\n"
+        "- With few steps the node says which speed-up stays as near.\n"
         f"{DEMO_REMARK}",
     )
 
@@ -117,7 +117,7 @@ def paper_mode(graph: Graph) -> None:
     sampled = demo_sampler(graph, 2, patched, words, latent, 660)
     reference, compared = demo_picture(graph, 3, plain), demo_picture(graph, 3, sampled)
     graph.add("AdaCorrectionCompare", 4, width_of_node=560, reference=reference, compared=compared)
-    report(graph, 5, patched, sampled)
+    report(graph, 4, patched, sampled)
     graph.note(
         0,
         f"## The published algorithm, for study\n\n{DEMO_PLACE}\n\n"

@@ -230,7 +230,7 @@ def extra_height(kind: str) -> int:
         "CLIPTextEncode": 120,
         "AdaCorrectionReport": 620,
         "AdaCorrectionCompare": 420,
-        "AdaCorrection": 330,  # its live view
+        "AdaCorrection": 344,  # its live view
     }
     return shown.get(kind, 300 if kind in ("SaveImage", "PreviewImage", "SaveVideo") else 0)
 
