@@ -228,7 +228,7 @@ def extra_height(kind: str) -> int:
     """Pixels for what a node shows: pictures, videos, text."""
     shown = {
         "CLIPTextEncode": 120,
-        "AdaCorrectionReport": 620,
+        "AdaCorrectionReport": 560,
         "AdaCorrectionCompare": 420,
         "AdaCorrection": 344,  # its live view
     }
