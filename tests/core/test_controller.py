@@ -1,38 +1,18 @@
-"""One run of the controller over a toy model: what is computed, what is corrected, what is left behind."""
+"""One run of the controller over a toy model: what is computed and what is corrected."""
 
-import gc
-import math
 import time
-import weakref
-from unittest.mock import Mock
 
 import pytest
 import torch
-from toy import ToyModel, call, new_run, smooth_input, watch
+from toy import LOOSE, ToyModel, call, new_run, outcomes, run_all, smooth_input, watch
 
-from adacorrection_core import controller, probe, state
 from adacorrection_core.base_rules import FirstBlockRule
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.evaluation import Branch
-from adacorrection_core.forecast import Forecast
 from adacorrection_core.readings import VelocityReading
 from adacorrection_core.risk import turned
 from adacorrection_core.stats import Outcome, Reason
 from adacorrection_core.transfer import Transfer
-
-LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=50)
-
-
-def run_all(model, config=LOOSE, steps=10, inputs=smooth_input, **changes):
-    """All steps of a run; returns the run's report and the outputs."""
-    run = new_run(config, steps, **changes)
-    watched = watch(model, run)
-    outputs = [call(model, watched, sigma, inputs(sigma)) for sigma in run.schedule.sigmas[:-1]]
-    return run.finish(), outputs
-
-
-def outcomes(report):
-    return [record.outcome for record in report.records]
 
 
 def test_warmup_and_last_step_are_computed_and_the_rest_is_not():
@@ -146,124 +126,6 @@ def test_start_and_end_bound_what_is_corrected():
     assert corrected == pytest.approx([0.6, 0.5, 0.4])
 
 
-@pytest.mark.parametrize(("is_correcting", "most"), [(False, 0.0), (True, 0.02)])
-def test_branches_never_share_anchors(is_correcting, most):
-    """A batch of two very different branches gives each what it gets alone."""
-
-    def second(sigma):
-        return smooth_input(1 - sigma).flip(1) * 3
-
-    def outputs_of(branches, inputs):
-        model, run = ToyModel(), new_run(LOOSE, is_correcting=is_correcting)
-        watched = watch(model, run)
-        return [call(model, watched, sigma, inputs(sigma), branches) for sigma in run.schedule.sigmas[:-1]]
-
-    both = outputs_of(("uncond", "cond"), lambda sigma: torch.cat([smooth_input(sigma), second(sigma)]))
-    alone = zip(outputs_of(("uncond",), smooth_input), outputs_of(("cond",), second), strict=True)
-    for got, want in zip(both, map(torch.cat, alone), strict=True):
-        assert float((got - want).norm() / want.norm()) <= most
-
-
-def test_branches_in_separate_calls_share_the_decision():
-    model, run = ToyModel(), new_run(CorrectionConfig(tolerance=0.02, max_consecutive=50), steps=20)
-    watched = watch(model, run)
-    for sigma in run.schedule.sigmas[:-1]:
-        call(model, watched, sigma, smooth_input(sigma), ("uncond",))
-        call(model, watched, sigma, smooth_input(sigma) * 2, ("cond",))
-    records = run.finish().records
-    assert [r.outcome for r in records[::2]] == [r.outcome for r in records[1::2]]
-    assert [r.evaluation for r in records[::2]] == [r.evaluation for r in records[1::2]] == list(range(20))
-    assert any(r.outcome is Outcome.CORRECT for r in records)
-
-
-def test_a_branch_that_appears_late_is_computed_first():
-    model, run = ToyModel(), new_run(LOOSE)
-    watched = watch(model, run)
-    for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, watched, sigma, smooth_input(sigma), ("cond",) if i < 5 else ("late",))
-    assert run.finish().records[5].reason is Reason.NEW_BRANCH
-
-
-def test_change_of_shape_starts_afresh():
-    model, run = ToyModel(), new_run(LOOSE)
-    watched = watch(model, run)
-    for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, watched, sigma, smooth_input(sigma, tokens=6 if i < 5 else 7))
-    assert run.finish().records[5].reason is Reason.NEW_BRANCH
-
-
-@pytest.mark.parametrize(("up", "outcome"), [(0.62, Outcome.HOLD), (0.75, Outcome.COMPUTE)])
-def test_noise_going_up_past_the_newest_anchor_starts_afresh(up, outcome):
-    model, run = ToyModel(), new_run(CorrectionConfig(tolerance=1.0, warmup_steps=1, max_consecutive=3))
-    watched = watch(model, run)
-    for sigma in (1.0, 0.9, 0.8, 0.7, 0.65, 0.6, up):
-        call(model, watched, sigma, smooth_input(sigma))
-    records = run.finish().records
-    assert [r.outcome.value[:4] for r in records[:6]] == ["comp", "held", "held", "held", "comp", "held"]
-    assert records[6].outcome is outcome
-    assert (records[6].reason is Reason.SIGMA_ROSE) == (outcome is Outcome.COMPUTE)
-
-
-@pytest.mark.parametrize("poison", [math.nan, math.inf])
-@pytest.mark.parametrize("where", ["probe", "velocity"])
-def test_nan_and_infinity_are_computed_forgotten_and_counted(poison, where):
-    model, run = ToyModel(), new_run(LOOSE, rule=FirstBlockRule(10.0))
-    watched = watch(model, run)
-    block = model.blocks[0 if where == "probe" else 2]
-    bad_step = 5 if where == "probe" else 2
-    for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        gain, block.gain = block.gain, poison if i == bad_step else block.gain
-        output = call(model, watched, sigma, smooth_input(sigma))
-        block.gain = gain
-        assert torch.isfinite(output).all() == (i != bad_step)
-    report = run.finish()
-    assert report.resets >= 1
-    assert Reason.NOT_FINITE in [record.reason for record in report.records]
-    assert report.hit_rate > 0
-
-
-def test_nothing_is_left_after_a_run():
-    model = ToyModel()
-    run = new_run(LOOSE)
-    watched = watch(model, run)
-    for sigma in run.schedule.sigmas[:-2]:
-        call(model, watched, sigma, smooth_input(sigma))
-    (branch,) = run.branches.values()
-    tensors = [weakref.ref(anchor.velocity) for anchor in branch.history.anchors]
-    assert run.bytes_held > 0
-    del branch
-    report = run.finish()
-    assert report.bytes_held > 0
-    del run, watched
-    gc.collect()
-    assert [ref() for ref in tensors] == [None] * len(tensors)
-    assert all("forward" not in block.__dict__ for block in model.blocks)
-
-
-@pytest.mark.parametrize("config", [LOOSE, CorrectionConfig(tolerance=0.0)], ids=["on", "off"])
-def test_the_input_of_a_call_is_not_held_past_it(config):
-    """Nor by what waits to be read, which for a cache that is switched off is the end of the run."""
-    model, run = ToyModel(), new_run(config)
-    watched = watch(model, run)
-    for sigma in run.schedule.sigmas[:5]:
-        x = smooth_input(sigma)
-        call(model, watched, torch.tensor([sigma]), x)
-        held = weakref.ref(x)
-        del x
-        assert held() is None
-
-
-def test_an_exception_in_a_block_leaves_the_blocks_as_they_were():
-    model, run = ToyModel(), new_run(LOOSE)
-    watched = watch(model, run)
-    model.blocks[2].forward = failing = Mock(side_effect=RuntimeError("out of memory"))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        call(model, watched, 1.0, smooth_input(1.0))
-    assert model.blocks[2].__dict__["forward"] is failing
-    assert failing.call_count == 1
-    assert "forward" not in model.blocks[0].__dict__
-
-
 def test_inputs_are_never_written_to():
     model, run = ToyModel(), new_run(LOOSE)
     watched = watch(model, run)
@@ -308,23 +170,6 @@ def test_measured_error_is_known_after_the_run():
     assert report.records[2].measured_error >= 0
 
 
-def test_offloaded_anchors_give_the_same_result():
-    changes = {"tolerance": 1.0, "max_consecutive": 50}
-    _, kept = run_all(ToyModel(), CorrectionConfig(**changes))
-    _, offloaded = run_all(ToyModel(), CorrectionConfig(**changes, cache_placement="offload"))
-    assert all(torch.equal(a, b) for a, b in zip(kept, offloaded, strict=True))
-
-
-def test_a_branch_that_is_over_is_freed():
-    model, run = ToyModel(), new_run(LOOSE, steps=20)
-    watched = watch(model, run)
-    for i, sigma in enumerate(run.schedule.sigmas[:-1]):
-        call(model, watched, sigma, smooth_input(sigma), ("cond",))
-        if i < 4:
-            call(model, watched, sigma, smooth_input(sigma), ("guidance",))
-        assert len(run.branches) == (2 if i < 9 else 1) or i == 8
-
-
 def test_seconds_of_the_calls_add_up_to_no_more_than_the_run():
     started = time.perf_counter()
     report, _ = run_all(ToyModel())
@@ -340,50 +185,3 @@ def test_an_observer_hears_of_each_call_when_it_is_over():
         call(model, watched, sigma, smooth_input(sigma, batch=2), ("cond", "uncond"))
     assert heard == [(2, record.blocks_run) for record in run.report.records[::2]]
     assert {blocks for _, blocks in heard} == {0, 4}
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "number", "first_plain"),
-    [
-        (controller, "make_anchor", 2, 2),
-        (Forecast, "output", 1, 4),
-        (VelocityReading, "output", 1, 4),
-        (probe, "sample_tokens", 2, 1),
-        (probe, "sample_tokens", 3, 1),
-        (state, "guided_gram", 1, 3),
-    ],
-    ids=[
-        "storage",
-        "forecast",
-        "output of the forecast",
-        "before the probe",
-        "after the probe",
-        "measurement",
-    ],
-)
-def test_a_run_goes_on_without_the_cache_when_memory_runs_out(owner, name, number, first_plain, monkeypatch):
-    numbers, original = iter(range(1000)), getattr(owner, name)
-
-    def runs_out(*args):
-        if next(numbers) == number:
-            raise torch.OutOfMemoryError
-        return original(*args)
-
-    monkeypatch.setattr(owner, name, runs_out)
-    report, outputs = run_all(ToyModel())
-    monkeypatch.undo()
-
-    _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
-    computed = [step for step, record in enumerate(report.records) if record.outcome is Outcome.COMPUTE]
-    assert [report.records[step].blocks_run > 0 for step in range(10)] == [s in computed for s in range(10)]
-    assert all(torch.equal(outputs[step], full[step]) for step in computed)
-    assert {record.reason for record in report.records[first_plain:]} == {Reason.NO_MEMORY}
-    assert next(numbers) == number + 1  # not tried again
-    assert report.is_finished
-    assert "Memory for the cache ran out" in report.summary()
-
-
-def test_other_errors_pass_through(monkeypatch):
-    monkeypatch.setattr(controller, "make_anchor", Mock(side_effect=RuntimeError("shapes do not match")))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        run_all(ToyModel())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from adacorrection_core.readings import VelocityReading
 from adacorrection_core.risk import Schedule
 from adacorrection_core.stages import Stage, find_layers
 from adacorrection_core.state import RunState
-from adacorrection_core.stats import RunReport
+from adacorrection_core.stats import Outcome, RunReport
 from adacorrection_core.watched import WatchedModel
 
 
@@ -80,3 +80,25 @@ def smooth_input(sigma: float, batch: int = 1, tokens: int = 6, width: int = 8) 
     """(batch, tokens, width) that moves smoothly with the noise level."""
     base = torch.linspace(0.5, 1.5, tokens * width).reshape(1, tokens, width)
     return (base * (1 + sigma) + torch.sin(3 * base) * sigma**2).repeat(batch, 1, 1)
+
+
+LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=50)
+
+
+def run_all(
+    model: ToyModel,
+    config: CorrectionConfig = LOOSE,
+    steps: int = 10,
+    inputs: Callable[[float], Tensor] = smooth_input,
+    **changes: object,
+) -> tuple[RunReport, list[Tensor]]:
+    """All steps of a run: its report and the outputs."""
+    run = new_run(config, steps, **changes)
+    watched = watch(model, run)
+    outputs = [call(model, watched, sigma, inputs(sigma)) for sigma in run.schedule.sigmas[:-1]]
+    return run.finish(), outputs
+
+
+def outcomes(report: RunReport) -> list[Outcome]:
+    """What was done, call by call."""
+    return [record.outcome for record in report.records]
