@@ -68,6 +68,16 @@ def test_heat_map_fills_while_sampling(comfy: ComfyPage, demo: dict[str, Any]) -
     shown = comfy.page.evaluate("() => JSON.stringify(Object.values(window.app.nodeOutputs))")
     hit_rate = re.search(r"hit rate (\d+%)", summary(comfy))
     assert hit_rate and f"hit rate {hit_rate[1]}" in shown  # the report's text
+    expect(comfy.page.get_by_text("50% of the block executions, hit rate").last).to_be_visible()
+    picture = comfy.call(REPORT, "node => app.nodeOutputs[node.id].images[0].filename")
+    comfy.page.wait_for_function(SEES, arg=picture)
+
+
+# In the page: whether a node shows a picture, as an element or on the canvas.
+SEES = """name => {
+    const shown = [...document.images, ...window.app.rootGraph.nodes.flatMap(node => node.imgs ?? [])];
+    return shown.some(image => image.src.includes(name) && image.naturalWidth > 0);
+}"""
 
 
 def pixels_of(comfy: ComfyPage, swatch: str) -> int:

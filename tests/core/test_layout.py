@@ -69,6 +69,13 @@ def test_python_files_are_ascii() -> None:
     assert [str(path.relative_to(ROOT)) for path in python_files() if not path.read_bytes().isascii()] == []
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "demo/README.md", "bench/RESULTS.md"])
+def test_links_and_pictures_of_the_pages_are_there(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    local = [link for link in links if not link.startswith("http")]
+    assert [link for link in local if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
 def test_users_of_the_pack_install_no_torch() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     brought_by_host = re.compile(r"\s*(torch|numpy|safetensors|pillow)", re.IGNORECASE)

@@ -47,6 +47,12 @@ def test_steps_are_counted_once_where_branches_agree():
     assert "4 computed, 1 corrected, 2 held (counted by branch)" in report(*both[:3], *both[4:]).summary()
 
 
+def test_summary_is_read_in_ten_seconds():
+    """At 250 words a minute."""
+    run = replace(mixed(), family="Flux: 19 double + 38 single blocks", bytes_held=2**26, is_offloaded=True)
+    assert len(run.summary().split()) <= 250 * 10 / 60
+
+
 def test_summary_says_why_nothing_was_reused():
     text = report(
         *(record(i, reason=Reason.WARMUP) for i in range(3)), record(3, reason=Reason.LAST_STEP)
