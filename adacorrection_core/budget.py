@@ -75,18 +75,9 @@ class Budget:
 
     def risk(self, schedule: Schedule) -> float:
         """Root of the summed squares of the stretches' risks, at a ratio of one, as `RunReport.risk`."""
-        places = schedule.turned
-        bound = self.tolerance(schedule, 0, places[0], self.computed_steps)
-        stretch, lag, anchor, total = Stretch(), 1, places[0], 0.0
-        for step, place in enumerate(places[:-1]):
-            longer = stretch.extended(schedule.lengths[step], max(anchor - place, 0.0), place)
-            is_short = lag <= self.max_consecutive and longer.risk(places[step + 1]) < bound
-            if is_short and schedule.eligible[step]:
-                stretch, lag = longer, lag + 1
-            else:
-                total += stretch.risk(place) ** 2
-                stretch, lag, anchor = Stretch(), 1, place
-        return math.sqrt(total)
+        anchor = schedule.turned[0]
+        tolerance = self.tolerance(schedule, 0, anchor, self.computed_steps)
+        return math.hypot(*self.stretches(schedule, 0, anchor, tolerance))
 
     def tolerance(self, schedule: Schedule, step_index: int, anchor: float, steps_left: float) -> float:
         """The tolerance, at a ratio of one, at which the steps to come need just the computed steps left.
@@ -115,7 +106,11 @@ class Budget:
 
     def needed(self, schedule: Schedule, step_index: int, anchor: float, tolerance: float) -> int:
         """Computed steps from a step on, if each stretch is bounded by a tolerance."""
-        places, count, lag, stretch = schedule.turned, 0, 1, Stretch()
+        return len(self.stretches(schedule, step_index, anchor, tolerance))
+
+    def stretches(self, schedule: Schedule, step_index: int, anchor: float, tolerance: float) -> list[float]:
+        """Risk of the stretch before each computed step, from a step on, each bounded by a tolerance."""
+        places, risks, lag, stretch = schedule.turned, [], 1, Stretch()
         for step in range(step_index, schedule.num_steps):
             if lag <= self.max_consecutive and schedule.eligible[step]:
                 behind = max(anchor - places[step], 0.0)
@@ -123,5 +118,6 @@ class Budget:
                 if longer.risk(places[step + 1]) < tolerance:
                     stretch, lag = longer, lag + 1
                     continue
-            count, lag, stretch, anchor = count + 1, 1, Stretch(), places[step]
-        return count
+            risks.append(stretch.risk(places[step]))
+            lag, stretch, anchor = 1, Stretch(), places[step]
+        return risks
