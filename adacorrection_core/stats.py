@@ -27,7 +27,7 @@ class Reason(str, Enum):
     OUTSIDE = "outside start and end"
     NEW_BRANCH = "nothing remembered of this branch"
     SIGMA_ROSE = "noise level went up"
-    RISK = "expected error above the tolerance"
+    RISK = "risk above the tolerance"
     MAX_CONSECUTIVE = "longest stretch reached"
     NOT_FINITE = "NaN or infinity"
     UNKNOWN_MODEL = "the run used another model, of an unknown architecture"
@@ -53,8 +53,8 @@ class StepRecord:
             to decide, how far the velocity should have turned; None where nothing was to be decided.
         expected_error: relative error expected of a corrected step.
         measured_error: relative error that the forecast would have made, measured at full passes.
-        risk: expected error accumulated over the stretch, held against the tolerance.
-        tolerance: the bound then.
+        risk: of the stretch of corrected steps, in the unit of the tolerance.
+        tolerance: the bound that the risk was held against.
         weight: correction weight.
         blocks_run: transformer blocks run for this branch: all, the probe's, or none.
         blocks_total: blocks of the model.
@@ -137,7 +137,7 @@ class RunReport:
 
     @property
     def risk(self) -> float:
-        """Root of the summed squares of the stretches' risks: how far off the run expects to have come."""
+        """Root of the summed squares of the stretches' risks; it ranks runs by their error, and is none."""
         total, last = 0.0, 0.0
         for record in self.records:
             if record.outcome is Outcome.COMPUTE:

@@ -40,8 +40,10 @@ TOOLTIPS = {
         "steps the warm-up sets the limit."
     ),
     "tolerance": (
-        "Relative error that one stretch of corrected steps is expected to add before a step is computed in "
-        "full. Higher is faster and strays further. 0 gives exactly what you get without this node."
+        "Risk that a stretch of corrected steps may take before a step is computed in full: how far the "
+        "model is expected to turn up to the computed steps on either side, over the length of the stretch. "
+        "It ranks settings and is no error in per cent: 0.01 is careful, 0.09 bold. Higher is faster and "
+        "strays further. 0 gives exactly what you get without this node."
     ),
     "sensitivity": (
         "How far the forecast is trusted, as a share of what was measured in this run. Costs no time. Low "
