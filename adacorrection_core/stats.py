@@ -38,6 +38,14 @@ class Reason(str, Enum):
     OTHER_CACHE = "another cache is at work on this model"
 
 
+# What to do where a reason left nothing to reuse.
+REMEDIES = {
+    Reason.WARMUP.value: "Take more steps, or lower warmup_steps (preset Custom).",
+    Reason.RISK.value: "Raise tolerance, or take more steps.",
+    Reason.OUTSIDE.value: "Lower start_percent or raise end_percent.",
+}
+
+
 @dataclass
 class StepRecord:
     """One branch at one evaluation of the model.
@@ -198,9 +206,15 @@ class RunReport:
         return f"{done}{'' if is_by_step else ' (counted by branch)'}" if done else "no model call"
 
     def why_nothing(self) -> str:
-        """The reasons why steps were computed, most frequent first."""
+        """The reasons why steps were computed, most frequent first, and what to do."""
+        _, is_by_step = self.counts()
+        share = len({record.branch for record in self.records}) if is_by_step else 1
         ranked = sorted(self.reasons.items(), key=lambda item: -item[1])
-        return ", ".join(f"{reason} ({count})" for reason, count in ranked) or "the model was never called"
+        if not ranked:
+            return "the model was never called"
+        told = ", ".join(f"{reason} ({math.ceil(count / share)})" for reason, count in ranked)
+        remedy = next((f". {REMEDIES[reason]}" for reason, _ in ranked if reason in REMEDIES), "")
+        return told + remedy
 
     def to_json(self) -> str:
         """The whole record as JSON."""

@@ -57,7 +57,15 @@ def test_summary_says_why_nothing_was_reused():
     text = report(
         *(record(i, reason=Reason.WARMUP) for i in range(3)), record(3, reason=Reason.LAST_STEP)
     ).summary()
-    assert "Nothing was reused: warm-up (3), last step (1)" in text
+    assert "Nothing was reused: warm-up (3), last step (1). Take more steps" in text
+
+
+def test_reasons_are_counted_by_step_and_come_with_what_to_do():
+    reasons = [Reason.WARMUP, Reason.RISK, Reason.RISK, Reason.LAST_STEP]
+    records = [record(i, reason=reason) for i, reason in enumerate(reasons)]
+    both = [replace(one, branch=branch) for one in records for branch in ("cond", "uncond")]
+    why = "expected error above the tolerance (2), warm-up (1), last step (1). Raise tolerance, or take more"
+    assert why in report(*both).summary()
 
 
 def test_summary_says_that_a_run_did_not_finish():

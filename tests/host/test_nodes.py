@@ -172,6 +172,7 @@ def test_patches_samples_and_reports(choice: str) -> None:
     assert patched is not model
     assert torch.isfinite(latent).all()
     assert summary == report.summary()
+    assert ("With 8 steps, " in summary) == (choice != CUSTOM)  # what so few steps cost
     assert json.loads(record)["family"] == report.family
     assert (hit_rate, seconds) == (report.hit_rate, report.seconds)
     assert 0 <= hit_rate < 1 and seconds > 0
