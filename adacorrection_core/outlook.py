@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from .budget import Budget
+from .calibration import FIRST_TIME_RATIO
 from .config import CorrectionConfig
 from .risk import Schedule
 from .sentences import Sentence, say
@@ -44,9 +45,23 @@ class Outlook:
         return self.most_corrected / steps if steps else 0.0
 
     @property
+    def expected_saved(self) -> float:
+        """Share of the block executions that a tolerance is expected to leave out, 0 to 1.
+
+        By the error for the drift that is taken before any is measured.
+        """
+        if self.config.target_speedup is not None or not self.schedule.num_steps:
+            return self.most_saved
+        layout = Budget(self.schedule.num_steps, self.config.max_consecutive)
+        at_ratio_one = self.config.tolerance / FIRST_TIME_RATIO
+        computed = layout.needed(self.schedule, 0, self.schedule.turned[0], at_ratio_one)
+        return 1 - computed / self.schedule.num_steps
+
+    @property
     def is_poor(self) -> bool:
         """Whether the setting leaves next to nothing to save; `describe` says what would."""
-        return self.config.is_off or self.config.mode == "paper" or self.most_saved < LITTLE
+        is_plain = self.config.is_off or self.config.mode == "paper"
+        return is_plain or min(self.most_saved, self.expected_saved) < LITTLE
 
     def describe(self) -> str:
         """One line for the artist."""
@@ -82,6 +97,8 @@ class Outlook:
 
     def advice(self) -> Sentence:
         """What would save more: the change of one setting that helps most, or more steps."""
+        if self.most_saved >= LITTLE:
+            return say("lowTolerance", tolerance=f"{self.config.tolerance:g}")
         before, after = self.schedule.warmup_steps, max(self.schedule.num_steps // 4, 1)
         whole = replace(self.schedule, first_sigma=math.inf, last_sigma=0.0)
         options = [

@@ -28,6 +28,10 @@ SENTENCES = {
         "With {steps} steps, {reached}x strays further than {speedup}x with {usual}, as any speed-up would. "
         "Better: more steps, or bypass this node."
     ),
+    "lowTolerance": (
+        "At tolerance {tolerance} little of that is expected. "
+        "Better: raise tolerance, or take more steps."
+    ),
     "betterWarmup": "Better: lower warmup_steps from {before} to {after} (preset Custom).",
     "betterRange": "Better: lower start_percent or raise end_percent.",
     "betterSteps": "Better: sample with {steps} steps or more.",

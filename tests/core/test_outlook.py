@@ -82,6 +82,7 @@ def test_enough_steps_are_told_nothing(preset):
         (CorrectionConfig(warmup_steps=3), 4, {}, "lower warmup_steps from 3 to 1"),
         (CorrectionConfig(), 28, {"first_sigma": 0.1}, "lower start_percent"),
         (CorrectionConfig(warmup_steps=1), 2, {}, "12 steps or more"),
+        (CorrectionConfig(), 8, {}, "At tolerance 0.03 little of that is expected. Better: raise"),
     ],
 )
 def test_little_to_save_comes_with_the_better_option(config, steps, range_, better):

@@ -64,7 +64,7 @@ def test_reasons_are_counted_by_step_and_come_with_what_to_do():
     reasons = [Reason.WARMUP, Reason.RISK, Reason.RISK, Reason.LAST_STEP]
     records = [record(i, reason=reason) for i, reason in enumerate(reasons)]
     both = [replace(one, branch=branch) for one in records for branch in ("cond", "uncond")]
-    why = "expected error above the tolerance (2), warm-up (1), last step (1). Raise tolerance, or take more"
+    why = "risk above the tolerance (2), warm-up (1), last step (1). Raise tolerance, or take more steps"
     assert why in report(*both).summary()
 
 
