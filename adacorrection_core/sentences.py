@@ -29,8 +29,7 @@ SENTENCES = {
         "Better: more steps, or bypass this node."
     ),
     "lowTolerance": (
-        "At tolerance {tolerance} little of that is expected. "
-        "Better: raise tolerance, or take more steps."
+        "At tolerance {tolerance} little of that is expected. Better: raise tolerance, or take more steps."
     ),
     "betterWarmup": "Better: lower warmup_steps from {before} to {after} (preset Custom).",
     "betterRange": "Better: lower start_percent or raise end_percent.",
