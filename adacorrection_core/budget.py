@@ -115,9 +115,9 @@ class Budget:
             if lag <= self.max_consecutive and schedule.eligible[step]:
                 behind = max(anchor - places[step], 0.0)
                 longer = stretch.extended(schedule.lengths[step], behind, places[step])
-                if longer.risk(places[step + 1]) < tolerance:
+                if longer.risk(places[step + 1], schedule.shares[step + 1]) < tolerance:
                     stretch, lag = longer, lag + 1
                     continue
-            risks.append(stretch.risk(places[step]))
+            risks.append(stretch.risk(places[step], schedule.shares[step]))
             lag, stretch, anchor = 1, Stretch(), places[step]
         return risks

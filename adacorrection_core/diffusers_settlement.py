@@ -69,15 +69,15 @@ class GuidedSettlement:
         if not self.run.corrector.is_active:  # it was seen only now that it must not be
             return velocity if shift is None else velocity - repeated(shift, count).to(velocity.dtype)
         self.check(latent, count)
-        owed = self.settle(roles, latent, velocity)
-        if owed is not None:
+        moved = self.settle(roles, latent, velocity)
+        if moved is not None:
             weight = 1.0 if count == 2 else self.weight(roles[0])
             if abs(weight) >= LEAST_WEIGHT:
-                shift = owed / weight if shift is None else shift + owed / weight
+                shift = moved / weight if shift is None else shift + moved / weight
         return velocity if shift is None else velocity - repeated(shift, count).to(velocity.dtype)
 
     def settle(self, roles: Sequence[str], latent: Tensor, velocity: Tensor) -> Tensor | None:
-        """Settle once all calls of an evaluation are over; what has come to be owed, if anything."""
+        """Settle once all calls of an evaluation are over; how far to move its output, if at all."""
         guided = self.guided(roles, velocity)
         return None if guided is None else self.run.settle(latent[: len(guided)], guided)
 

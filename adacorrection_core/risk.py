@@ -2,8 +2,11 @@
 
 At the next full pass the velocity between it and the pass before is interpolated, and what corrected steps
 missed is settled (`corrector.py`). What an interpolation misses grows with the distance to the pass behind
-times the distance to the pass ahead. So that is the risk of a stretch of corrected steps: the relative error
-of holding the velocity from either side, multiplied, over the way that the sampler goes, and the root of it.
+times the distance to the pass ahead: the relative error of holding the velocity from either side, multiplied,
+over the way that the sampler goes. That pass itself saw the latent before anything was settled, and takes a
+step with what it saw: what the forecasts missed, which grows with the square of the distance behind, counts
+for the share of the way to the clean latent that this step goes. The risk of a stretch of corrected steps is
+the root of both together.
 Distances are in turns of the velocity, which the noise level tells; how much error a turn makes is measured
 at every full pass, where the truth is at hand. A step that would carry the risk past the tolerance is
 computed.
@@ -137,6 +140,12 @@ class Schedule:
         return [self.step_length(step) for step in range(self.num_steps)]
 
     @cached_property
+    def shares(self) -> list[float]:
+        """How much of the way that is left to the clean latent each step goes; the last one usually all."""
+        left = [self.time(sigma) for sigma in self.sigmas[:-1]]
+        return [step / way if step < way else 1.0 for step, way in zip(self.lengths, left, strict=True)]
+
+    @cached_property
     def eligible(self) -> list[bool]:
         """`is_eligible` of each step."""
         return [self.is_eligible(step) for step in range(self.num_steps)]
@@ -151,23 +160,32 @@ class Schedule:
 class Stretch:
     """Corrected steps in a row, in turns of the velocity.
 
-    The sum of length * behind * ahead over the steps, kept so that the level ahead can move on.
+    Kept as sums over the steps, so that the full pass at their end can move on. Behind is the turn since the
+    full pass before.
 
     Attributes:
-        area: sum of length * behind, behind the turn since the last full pass.
-        moment: sum of length * behind * place, the place as in `Schedule.turned`.
+        area: of length * behind.
+        moment: of length * behind * place, the place as in `Schedule.turned`.
+        missed: of length * behind squared, as the forecasts' errors grow.
     """
 
     area: float = 0.0
     moment: float = 0.0
+    missed: float = 0.0
 
     def extended(self, length: float, behind: float, place: float) -> Stretch:
         """The stretch with one more step."""
-        return Stretch(self.area + length * behind, self.moment + length * behind * place)
+        area = length * behind
+        return Stretch(self.area + area, self.moment + area * place, self.missed + area * behind)
 
-    def risk(self, ahead: float) -> float:
-        """The risk at a ratio of one, if the next full pass is at the place `ahead`."""
-        return math.sqrt(max(self.moment - ahead * self.area, 0.0))
+    def risk(self, ahead: float, share: float) -> float:
+        """The risk at a ratio of one.
+
+        Args:
+            ahead: place of the full pass at the end.
+            share: how much of the way that is left the step of that pass goes, as in `Schedule.shares`.
+        """
+        return math.sqrt(max(self.moment - ahead * self.area, 0.0) + share * self.missed)
 
 
 @dataclass

@@ -148,7 +148,7 @@ class RiskRule:
         if signals.is_probed and signals.turn > 0:
             self.seen = signals.expected_error / (ratio * signals.turn)
         longer = self.stretch.extended(schedule.step_length(step), signals.turn, schedule.turned[step])
-        risk = self.seen * ratio * longer.risk(schedule.turned[step + 1])
+        risk = self.seen * ratio * longer.risk(schedule.turned[step + 1], schedule.shares[step + 1])
         if self.budget is None and signals.should_probe_first and self.is_in_doubt(risk):
             return None
         if not risk < self.tolerance:  # nor where it is no number

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .anchors import bytes_of
-from .corrector import Corrector
+from .corrector import RESPONSE, Corrector, last_response
 from .evaluation import Evaluation
 from .risk import Schedule
 
@@ -80,8 +80,8 @@ class Settlement:
                 be nobody else's.
 
         Returns:
-            (B, ...) by how much the shift has grown, None where nothing was owed; and one number for
-            `check_sampler`, None where there was no step.
+            (B, ...) how far the pass's own output is to be moved, as the noise, None where nothing was owed;
+            and one number for `check_sampler`, None where there was no step.
         """
         corrector = self.corrector
         if evaluation is None or evaluation.index == self.index:
@@ -95,13 +95,22 @@ class Settlement:
         if evaluation.seen != self.branches:
             corrector.begin_anew()
         self.index, self.branches = evaluation.index, evaluation.seen
-        owed = None
+        moved, handed = None, velocity if corrector.shift is None else velocity - corrector.shift
         if evaluation.is_computed:
             owed = corrector.computed(sigma, time, velocity)
+            if owed is not None:
+                moved = owed * self.response(evaluation)
+                handed = handed - moved
         else:
             corrector.corrected(sigma, time, velocity)
-        handed = velocity if corrector.shift is None else velocity - corrector.shift
-        return owed, self.stand(sigma, latent, handed)
+        return moved, self.stand(sigma, latent, handed)
+
+    def response(self, evaluation: Evaluation) -> float:
+        """How far the clean latent of a full pass moves with the latent that it was given."""
+        schedule, step = self.schedule, evaluation.step_index
+        if not schedule.is_last(step) or schedule.sigmas[-1] > 0:
+            return RESPONSE
+        return last_response(evaluation.sigma, schedule.is_flow)
 
     def stand(self, sigma: float, latent: Tensor, handed: Tensor) -> Tensor | None:
         """Take note of where the sampler is, until it is known to add noise.

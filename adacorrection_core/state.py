@@ -211,17 +211,18 @@ class RunState:
             latent, velocity: as for `Settlement.settle`.
 
         Returns:
-            (B, ...) by how much the shift has grown; None where nothing was owed, or where memory runs out.
+            (B, ...) how far the pass's own output is to be moved, as the noise; None where nothing was owed,
+            or where memory runs out.
         """
         if self.has_given_up:
             self.settlement.stop()
             return None
         with self.memory_guard():
-            owed, off = self.settlement.settle(self.evaluation, latent, velocity)
+            moved, off = self.settlement.settle(self.evaluation, latent, velocity)
             if off is not None:
                 self.transfer.when_read(off, self.settlement.check_sampler)
             self.note_bytes_held()
-            return owed
+            return moved
         return None
 
     def finish(self) -> RunReport:

@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from unittest.mock import patch
 
-from torch import Tensor
-
-from adacorrection_core import anchors, corrector, risk, settlement
+from adacorrection_core import anchors, corrector, risk
 from adacorrection_core.correction import WeightPosterior
 from adacorrection_core.corrector import Corrector
-from adacorrection_core.diffusers_settlement import GuidedSettlement
+from adacorrection_core.risk import Stretch
+from adacorrection_core.settlement import Settlement
 
 Patch = tuple[object, str, object]
-settle = GuidedSettlement.settle
-
-
-def settled_later(self: GuidedSettlement, *arguments: Any) -> Tensor | None:
-    """Settle what is owed, but leave the output of this very pass where it is."""
-    settle(self, *arguments)
-    return None
+risk_of = Stretch.risk
 
 
 @dataclass(frozen=True)
@@ -63,16 +55,18 @@ PARTS = (
         "no corrector",
         patches=((Corrector, "computed", lambda *_: None), (Corrector, "corrected", lambda *_: None)),
     ),
-    Part(
-        "pass's own output not moved",
-        patches=((GuidedSettlement, "settle", settled_later), (settlement, "FOLLOWS", 1e9)),
-    ),
+    Part("pass's own output not moved", patches=((Settlement, "response", always(0.0)),)),
+    Part("pass's own output moved all the way", patches=((Settlement, "response", always(1.0)),)),
     Part("interpolated by a line", patches=((corrector, "KNOTS", 2),)),
     Part(
         "forecast and interpolated by noise level",
         patches=((anchors, "turned", lambda time: time), (corrector, "turned", lambda time: time)),
     ),
-    Part("risk without the way ahead", patches=((risk.Stretch, "risk", lambda stretch, _: stretch.area),)),
+    Part("risk without the way ahead", patches=((Stretch, "risk", lambda stretch, *_: stretch.area),)),
+    Part(
+        "risk without the pass's own step",
+        patches=((Stretch, "risk", lambda stretch, ahead, _: risk_of(stretch, ahead, 0.0)),),
+    ),
     Part("risk by noise level, not by turns", patches=((risk, "turned", lambda time: time),)),
     Part("all parts, by tolerance", is_by_tolerance=True),
     Part("by tolerance, no probe", {"probe_blocks": 0}, is_by_tolerance=True),

@@ -257,8 +257,8 @@ class Session:
         run, level = handle.run, per_row(sigma, latent)
         shifted = run.corrector.shifted(latent, level)
         denoised: Tensor = executor(shifted, sigma, *args, **kwargs)
-        owed = run.settle(latent, (shifted - denoised) / level)
-        return denoised if owed is None else denoised + (level * owed).to(denoised.dtype)
+        moved = run.settle(latent, (shifted - denoised) / level)
+        return denoised if moved is None else denoised + (level * moved).to(denoised.dtype)
 
     def apply_plain(
         self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any

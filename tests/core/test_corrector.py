@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adacorrection_core.corrector import Corrector, interpolation, trust
+from adacorrection_core.corrector import DETAIL_VARIANCE, Corrector, interpolation, last_response, trust
 from adacorrection_core.risk import turned
 
 SIGMAS = [1.0, 0.8, 0.6, 0.45, 0.3, 0.1, 0.0]
@@ -104,3 +104,14 @@ def test_velocities_are_left_alone():
     for sigma in (0.8, 0.6, 0.5):
         corrector.corrected(sigma, sigma, held)
     assert torch.equal(held, torch.ones(2))
+
+
+@pytest.mark.parametrize("is_flow", [True, False])
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5])
+def test_last_response_is_that_of_gaussian_data(sigma, is_flow):
+    """Least squares of clean on noisy numbers, drawn from the model that the formula is for."""
+    generator = torch.Generator().manual_seed(0)
+    clean = DETAIL_VARIANCE**0.5 * torch.randn(200_000, generator=generator)
+    noisy = (1 - sigma if is_flow else 1.0) * clean + sigma * torch.randn(200_000, generator=generator)
+    slope = float((noisy @ clean) / (noisy @ noisy))
+    assert last_response(sigma, is_flow) == pytest.approx(slope, rel=0.05, abs=1e-3)

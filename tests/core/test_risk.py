@@ -66,13 +66,22 @@ def risk_between(num_steps, behind, ahead):
     first, last = round((1 - behind) * num_steps), round((1 - ahead) * num_steps)
     for step in range(first + 1, last):
         stretch = stretch.extended(schedule.step_length(step), places[first] - places[step], places[step])
-    return stretch.risk(places[last])
+    return stretch.risk(places[last], schedule.shares[last])
 
 
-def test_risk_of_one_step_by_hand():
-    places = linear(4).turned
-    expected = 0.25 * (places[1] - places[2]) * (places[2] - places[3])
-    assert risk_between(4, 0.75, 0.25) == pytest.approx(math.sqrt(expected))
+@pytest.mark.parametrize(("ahead", "share"), [(0.5, 0.5), (0.25, 1.0)])
+def test_risk_of_one_step_by_hand(ahead, share):
+    """A pass at half of the way goes half of what is left of it, the one at the last level all of it."""
+    places = [turned(ahead + 0.25 * i) for i in range(3)]
+    before, after = places[2] - places[1], places[1] - places[0]
+    expected = 0.25 * before * after + share * 0.25 * before**2
+    assert risk_between(4, ahead + 0.5, ahead) == pytest.approx(math.sqrt(expected))
+
+
+def test_shares_of_the_way_that_is_left():
+    assert linear(4).shares == pytest.approx([0.25, 1 / 3, 0.5, 1.0])
+    assert Schedule((2.0, 1.0, 0.0), is_flow=False).shares == pytest.approx([0.25, 1.0])
+    assert Schedule((1.0, 0.0, 0.0)).shares == [1.0, 1.0]
 
 
 def test_more_steps_do_not_add_risk():

@@ -10,9 +10,10 @@ from toy import ToyModel, call, new_run, smooth_input, watch
 from adacorrection_core.anchors import CacheSize
 from adacorrection_core.budget import Budget
 from adacorrection_core.config import CorrectionConfig
-from adacorrection_core.corrector import Corrector
+from adacorrection_core.corrector import RESPONSE, Corrector, last_response
+from adacorrection_core.evaluation import Evaluation
 from adacorrection_core.risk import Schedule
-from adacorrection_core.settlement import Standing
+from adacorrection_core.settlement import Settlement, Standing
 from adacorrection_core.stats import Reason
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
@@ -27,15 +28,16 @@ class Euler:
         self.latent, self.sigma, self.velocity = smooth_input(1.0), 1.0, None
 
     def evaluate(self, sigma, branches=("cond",)):
-        """One evaluation; returns what was owed."""
+        """One evaluation; returns how far its output was moved."""
         if self.velocity is not None:
             self.latent = self.latent + (sigma - self.sigma) * self.velocity
         given = self.run.corrector.shifted(self.latent, sigma)
         velocity = call(self.model, self.watched, sigma, given, branches)
-        owed = self.run.settle(self.latent, velocity)
         shift = self.run.corrector.shift
-        self.sigma, self.velocity = sigma, velocity if shift is None else velocity - shift
-        return owed
+        moved = self.run.settle(self.latent, velocity)
+        shifts = [part for part in (shift, moved) if part is not None]
+        self.sigma, self.velocity = sigma, velocity - sum(shifts)
+        return moved
 
 
 def test_something_is_owed_at_the_full_pass_after_corrected_steps_and_only_there():
@@ -44,6 +46,24 @@ def test_something_is_owed_at_the_full_pass_after_corrected_steps_and_only_there
     letters = "".join("C" if record.blocks_run else "." for record in euler.run.report.records)
     assert letters == "CC..C..C.C"
     assert owed == [i > 0 and letters[i] == "C" and letters[i - 1] == "." for i in range(10)]
+
+
+def test_output_of_the_pass_moves_by_half_of_what_is_owed_and_the_last_by_what_detail_is_left():
+    euler, shares = Euler(), {}
+    for step, sigma in enumerate(euler.run.schedule.sigmas[:-1]):
+        before = euler.run.corrector.shift
+        moved = euler.evaluate(sigma)
+        if moved is not None:
+            grown = euler.run.corrector.shift - (0 if before is None else before)
+            torch.testing.assert_close(moved, grown * (last_response(0.1, True) if step == 9 else RESPONSE))
+            shares[step] = moved
+    assert list(shares) == [4, 7, 9]
+
+
+def test_a_run_that_is_left_noisy_has_no_last_pass():
+    settlement = Settlement(Schedule((1.0, 0.5, 0.25)))
+    assert settlement.response(Evaluation(1, 1, 0.5)) == RESPONSE
+    assert Settlement(Schedule((1.0, 0.5, 0.0))).response(Evaluation(1, 1, 0.5)) == last_response(0.5, True)
 
 
 def test_conditionings_that_change_begin_anew():
