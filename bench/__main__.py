@@ -64,7 +64,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--cfg", type=float, default=3.0, help="guidance scale")
     add("--groups", nargs="+", choices=GROUPS, default=GROUPS[:4], help="what to compare")
     add("--model", type=Path, default=MODEL, help="folder with weights and prompts of the demo's network")
-    add("--methods", nargs="+", help="only methods with these names, of the groups")
+    add("--methods", nargs="+", help="only methods with these names, or NAME=SETTING, of the groups")
     add("--truth", type=int, default=0, help=f"steps of {TRUTH} that make the truth; 0 leaves it out")
     add("--frechet", action="store_true", help=f"Frechet distance, for more than {FEATURES} pictures")
     add("--resume", action="store_true", help="keep the pictures that an earlier, equal command finished")
@@ -80,6 +80,11 @@ def load(folder: Path) -> DemoModel:
     weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
     model.transformer.load_state_dict(bfl_to_diffusers(weights), assign=True)
     return replace(model, conditioning=load_conditioning(folder / PROMPTS))
+
+
+def is_asked_for(contender: methods.Contender, names: list[str] | None) -> bool:
+    """Whether --methods names a method, or this setting of it; without names all are."""
+    return not names or bool({contender.name, f"{contender.name}={contender.value}"} & set(names))
 
 
 def contenders(groups: list[str], setting: Setting) -> list[methods.Contender]:
@@ -156,7 +161,7 @@ def measure(options: argparse.Namespace) -> tuple[list[results.Row], float]:
     model, setting = load(options.model), Setting(options.steps, options.cfg)
     name = options.model.resolve().name
     all_methods = contenders(list(options.groups), setting)
-    all_methods = [m for m in all_methods if not options.methods or m.name in options.methods]
+    all_methods = [m for m in all_methods if is_asked_for(m, options.methods)]
     conditions: dict[str, object] = {"model": name, "steps": options.steps, "cfg": options.cfg}
     conditions |= {"truth": options.truth, "frechet": options.frechet}
     conditions["methods"] = [[contender.name, contender.value] for contender in all_methods]

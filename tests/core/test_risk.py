@@ -85,7 +85,7 @@ def test_shares_of_the_way_that_is_left():
 
 
 def test_more_steps_do_not_add_risk():
-    """The same stretch has about the same risk at any number of steps, but for the step of the pass itself."""
+    """The same stretch has about the same risk at any number of steps, but for the pass's own step."""
     risks = [risk_between(n, 0.8, 0.3) for n in (20, 40, 80)]
     assert risks == sorted(risks, reverse=True)
     assert risks[0] / risks[-1] < 1.15
