@@ -163,6 +163,8 @@ class ModelCall(CountedCall):
             where memory runs out.
         """
         weight = self.evaluation.weight
+        if self.run.has_given_up:  # in another call, meanwhile
+            return None
         with self.run.memory_guard():
             output = self.forecast.output(weight)
             for record in self.records:
@@ -207,8 +209,7 @@ class ModelCall(CountedCall):
         """Measure and keep one branch of a computed call."""
         own = self.rows(velocity, index).clone()
         if len(state.history):
-            role = self.branches[index].role
-            self.evaluation.measurements.append(self.forecast.measure(index, role, own))
+            self.evaluation.measured.add(self.forecast.measure(index, self.branches[index].role, own))
         probe, weights = self.shown.kept(index, len(self.branches), self.run.config.spatial_weight)
         clean = None if denoised is None else self.rows(denoised, index).clone()
         anchor = make_anchor(self.decision.time, own, clean, probe, weights, self.run.is_offloaded)

@@ -137,7 +137,7 @@ class TransformerHook:
 
         velocity = settlement.call([branch.role for branch in branches], latent, level, compute)
         if not self.is_told:
-            self.after_call(model.run, settlement)
+            self.after_call(model.run, settlement, branches)
         if not arguments.get("return_dict", True):
             return (velocity,)
         return importlib.import_module("diffusers.models.modeling_outputs").Transformer2DModelOutput(velocity)
@@ -251,7 +251,7 @@ class TransformerHook:
         self.started = time.perf_counter()
         return run
 
-    def after_call(self, run: RunState, settlement: GuidedSettlement) -> None:
+    def after_call(self, run: RunState, settlement: GuidedSettlement, branches: Sequence[Branch]) -> None:
         """In a pipeline the run may end here: its seconds are those up to now.
 
         Past the last step nothing is corrected, and what was remembered would stand in the VAE's way.
@@ -259,7 +259,7 @@ class TransformerHook:
         run.report.seconds = time.perf_counter() - self.started
         is_end_known = self.learnt is None or self.learnt.is_end_known
         if is_end_known and run.evaluation is not None and run.schedule.is_last(run.evaluation.step_index):
-            run.branches.clear()
+            run.forget(branch.key for branch in branches)
             if not settlement.parts:  # another conditioning of the same step is still to come
                 if self.leaves is not None:
                     self.leaves.leave(self.timesteps, run.corrector.shift)

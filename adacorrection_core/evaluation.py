@@ -47,6 +47,12 @@ class BranchState:
     probe_before: Tensor | None = None
     last_seen: int = 0
 
+    def release(self) -> None:
+        """Drop every tensor: what waits to be read may hold on to the state itself."""
+        self.history.anchors.clear()
+        self.layers.clear()
+        self.probe_before = None
+
     @property
     def bytes_held(self) -> int:
         """Bytes of the anchors, the layer cache and the probe of the step before."""
@@ -54,7 +60,7 @@ class BranchState:
         return self.history.bytes_held + bytes_of([*kept, self.probe_before])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measurement:
     """Truth against forecast at a full pass of one branch.
 
@@ -65,6 +71,52 @@ class Measurement:
 
     role: str
     vectors: list[Tensor]
+
+    def is_like(self, other: Measurement) -> bool:
+        """Whether shapes and devices are the same."""
+        pairs = zip(self.vectors, other.vectors, strict=True)
+        return all(one.shape == two.shape and one.device == two.device for one, two in pairs)
+
+
+@dataclass
+class GuidedMeasurement:
+    """Truth against forecast over the branches of an evaluation: inner products of [v, v - v_1, f - v_1].
+
+    Guidance is linear, uncond + cfg * (cond - uncond), and so are all three vectors in the branch: a single
+    pair of branches is composed as guidance does. Else the inner products of all branches are added up.
+
+    Attributes:
+        cfg: guidance scale; None where the host does not say.
+        count: branches so far.
+        summed: (3, 3) over all of them.
+        guided: (3, 3) of the pair.
+        waiting: one of the pair, until the other comes.
+    """
+
+    cfg: float | None = None
+    count: int = 0
+    summed: Tensor | None = None
+    guided: Tensor | None = None
+    waiting: Measurement | None = None
+
+    def add(self, measurement: Measurement) -> None:
+        """Take in one branch."""
+        own = gram(measurement.vectors)
+        self.summed = own if self.summed is None else self.summed + own.to(self.summed.device)
+        self.count += 1
+        first, self.waiting = self.waiting, None
+        if self.count == 1 and self.cfg is not None:
+            self.waiting = measurement
+        elif first is not None and self.cfg is not None:
+            pair = {each.role: each.vectors for each in (first, measurement)}
+            if pair.keys() == {"cond", "uncond"} and first.is_like(measurement):
+                vectors = zip(pair["uncond"], pair["cond"], strict=True)
+                self.guided = gram([torch.lerp(uncond, cond, self.cfg) for uncond, cond in vectors])
+
+    @property
+    def inner_products(self) -> Tensor | None:
+        """(3, 3), None where nothing was measured."""
+        return self.guided if self.count == 2 and self.guided is not None else self.summed
 
 
 @dataclass
@@ -80,7 +132,7 @@ class Evaluation:
         weight: correction weight.
         seen: branches that have been called.
         records: records of the calls so far.
-        measurements: truth against forecast, by branch.
+        measured: truth against forecast, of a full pass.
         probe_looks: what the probe showed at a full pass, by call.
         is_closed: whether it is over.
     """
@@ -93,7 +145,7 @@ class Evaluation:
     weight: float = 0.0
     seen: set[Hashable] = field(default_factory=set)
     records: list[StepRecord] = field(default_factory=list)
-    measurements: list[Measurement] = field(default_factory=list)
+    measured: GuidedMeasurement = field(default_factory=GuidedMeasurement)
     probe_looks: list[Tensor] = field(default_factory=list)
     is_closed: bool = False
 
@@ -102,24 +154,6 @@ class Evaluation:
         """Whether every call of it was computed."""
         return all(record.outcome is Outcome.COMPUTE for record in self.records)
 
-    def drop_measurements(self) -> None:
-        """They have been taken in, or there is no room for them."""
-        self.measurements, self.probe_looks = [], []
-
-
-def guided_gram(measurements: list[Measurement], cfg: float | None) -> Tensor:
-    """Inner products of [v, v - v_1, f - v_1] as classifier-free guidance composes the branches.
-
-    Guidance is linear, uncond + cfg * (cond - uncond), and so are all three vectors in the branch.
-    Where there is no single pair of branches the inner products of all branches are added up.
-
-    Returns:
-        (3, 3).
-    """
-    roles = {measurement.role: measurement.vectors for measurement in measurements}
-    if cfg is not None and len(measurements) == 2 and roles.keys() == {"cond", "uncond"}:
-        pairs = list(zip(roles["cond"], roles["uncond"], strict=True))
-        if all(cond.shape == uncond.shape and cond.device == uncond.device for cond, uncond in pairs):
-            return gram([torch.lerp(uncond, cond, cfg) for cond, uncond in pairs])
-    device = measurements[0].vectors[0].device
-    return torch.stack([gram(m.vectors).to(device) for m in measurements]).sum(dim=0)
+    def drop_measured(self) -> None:
+        """It has been taken in, or there is no room for it."""
+        self.measured, self.probe_looks = GuidedMeasurement(), []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from .budget import Budget
 from .calibration import Calibration
 from .config import CorrectionConfig
 from .corrector import Corrector
-from .evaluation import BranchState, Evaluation, guided_gram
+from .evaluation import BranchState, Evaluation, GuidedMeasurement
 from .risk import Schedule
 from .rules import OutputRule, RiskRule, Rule
 from .sentences import say
@@ -129,7 +129,9 @@ class RunState:
         if current is None or current.sigma != sigma or not current.seen.isdisjoint(keys):
             self.close_evaluation()
             index = 0 if current is None else current.index + 1
-            current = Evaluation(index, self.schedule.step_index(sigma), sigma)
+            current = Evaluation(
+                index, self.schedule.step_index(sigma), sigma, measured=GuidedMeasurement(self.cfg)
+            )
             self.evaluation = current
             self.drop_stale(index, keys)
         current.seen.update(keys)
@@ -143,9 +145,14 @@ class RunState:
     def drop_stale(self, index: int, keys: list[Hashable]) -> None:
         """Free the branches not called for a while: guidance that ended, conds that are over."""
         stale = [key for key, state in self.branches.items() if index - state.last_seen > STALE_EVALUATIONS]
-        for key in stale:
-            if key not in keys:
-                del self.branches[key]
+        self.forget(key for key in stale if key not in keys)
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Free what is remembered of branches."""
+        for key in list(keys):
+            state = self.branches.pop(key, None)
+            if state is not None:
+                state.release()
 
     def mark(self, records: list[StepRecord]) -> None:
         """The device has come to a call's decision: the time since the last one went into the call before."""
@@ -175,14 +182,17 @@ class RunState:
         self.lag = 1 if is_computed else self.lag + 1
         if is_computed:
             self.decision_rule.computed(evaluation.step_index)
-        if evaluation.measurements:
+        products = evaluation.measured.inner_products
+        if products is not None:
             with self.memory_guard():
-                numbers = [guided_gram(evaluation.measurements, self.cfg).reshape(-1)]
-                numbers += [look.to(numbers[0].device) for look in evaluation.probe_looks]
+                numbers = [
+                    products.reshape(-1),
+                    *(look.to(products.device) for look in evaluation.probe_looks),
+                ]
                 self.transfer.when_read(
                     torch.cat(numbers), lambda values: self.observe(evaluation, values, lag)
                 )
-        evaluation.drop_measurements()
+        evaluation.drop_measured()
 
     def observe(self, evaluation: Evaluation, values: list[float], lag: int) -> None:
         """Learn from truth against forecast; see `Calibration.observe`."""
@@ -246,16 +256,17 @@ class RunState:
 
     def give_up(self) -> None:
         """Memory for the cache ran out: free what it holds and go on without it."""
-        self.has_given_up = True
-        self.branches.clear()
-        self.settlement.stop()
-        if self.evaluation is not None:
-            self.evaluation.drop_measurements()
-        self.report.note = say("noMemory")
+        with self.lock:
+            self.has_given_up = True
+            self.forget(self.branches)
+            self.settlement.stop()
+            if self.evaluation is not None:
+                self.evaluation.drop_measured()
+            self.report.note = say("noMemory")
 
     def release(self) -> None:
         """Drop every tensor, after a run that ended in any way."""
-        self.branches.clear()
+        self.forget(self.branches)
         self.settlement.release()
         self.transfer.unread.clear()
         self.evaluation = self.rule = None

@@ -8,7 +8,8 @@ import pytest
 import torch
 from toy import LOOSE, ToyModel, call, new_run, run_all, smooth_input, watch
 
-from adacorrection_core import controller, probe, state
+from adacorrection_core import controller, evaluation, probe
+from adacorrection_core.anchors import Anchor
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.forecast import Forecast
 from adacorrection_core.readings import VelocityReading
@@ -64,6 +65,10 @@ def test_offloaded_anchors_give_the_same_result():
     assert all(torch.equal(a, b) for a, b in zip(kept, offloaded, strict=True))
 
 
+def count_anchors():
+    return sum(type(thing) is Anchor for thing in gc.get_objects())
+
+
 @pytest.mark.parametrize(
     ("owner", "name", "number", "first_plain"),
     [
@@ -72,7 +77,7 @@ def test_offloaded_anchors_give_the_same_result():
         (VelocityReading, "output", 1, 4),
         (probe, "sample_tokens", 2, 1),
         (probe, "sample_tokens", 3, 1),
-        (state, "guided_gram", 1, 3),
+        (evaluation, "gram", 1, 2),
     ],
     ids=[
         "storage",
@@ -84,7 +89,7 @@ def test_offloaded_anchors_give_the_same_result():
     ],
 )
 def test_a_run_goes_on_without_the_cache_when_memory_runs_out(owner, name, number, first_plain, monkeypatch):
-    numbers, original = iter(range(1000)), getattr(owner, name)
+    numbers, original, held = iter(range(1000)), getattr(owner, name), []
 
     def runs_out(*args):
         if next(numbers) == number:
@@ -92,7 +97,8 @@ def test_a_run_goes_on_without_the_cache_when_memory_runs_out(owner, name, numbe
         return original(*args)
 
     monkeypatch.setattr(owner, name, runs_out)
-    report, outputs = run_all(ToyModel())
+    gc.collect()
+    report, outputs = run_all(ToyModel(), observer=lambda _: held.append(count_anchors()))
     monkeypatch.undo()
 
     _, full = run_all(ToyModel(), CorrectionConfig(tolerance=0.0))
@@ -101,6 +107,7 @@ def test_a_run_goes_on_without_the_cache_when_memory_runs_out(owner, name, numbe
     assert all(torch.equal(outputs[step], full[step]) for step in computed)
     assert {record.reason for record in report.records[first_plain:]} == {Reason.NO_MEMORY}
     assert next(numbers) == number + 1  # not tried again
+    assert held[first_plain:] == (10 - first_plain) * [0]
     assert report.is_finished
     assert "Memory for the cache ran out" in report.summary()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, FlowMatchEulerDiscreteSchedul
 from tiny_pipelines import STEPS, Drawing, flux, inpaint, kontext, sd3, wan
 from torch import nn
 
+from adacorrection_core.anchors import Anchor
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import (
     adacorrection,
@@ -24,6 +26,7 @@ from adacorrection_core.diffusers import (
 )
 from adacorrection_core.diffusers_levels import scheduler_levels
 from adacorrection_core.diffusers_registry import attached
+from adacorrection_core.evaluation import Measurement
 from adacorrection_core.stats import Outcome, Reason
 from bench.tiny_transformers import make
 
@@ -213,7 +216,7 @@ def test_a_context_manager_takes_a_pipeline_and_a_preset() -> None:
 @pytest.mark.parametrize("make_drawing", [flux, wan], ids=["flux", "wan"])
 def test_separate_calls_are_repaid_where_the_guidance_is_told(make_drawing: Callable[[], Drawing]) -> None:
     """And past the last step nothing is held any more: the pictures are decoded next."""
-    drawing, held = make_drawing(), []
+    drawing, held, kept = make_drawing(), [], []
     cfg = drawing.arguments.get("true_cfg_scale", 3.0)
     plain = drawing()
 
@@ -226,6 +229,8 @@ def test_separate_calls_are_repaid_where_the_guidance_is_told(make_drawing: Call
     def look(pipe: Any, step: int, timestep: torch.Tensor, arguments: dict[str, Any]) -> dict[str, Any]:
         run = attached(pipe.transformer).model.run
         held.append((run.bytes_held, run.corrector.is_active))
+        if step == STEPS - 1:
+            kept.extend(thing for thing in gc.get_objects() if type(thing) in (Anchor, Measurement))
         return arguments
 
     drawing.arguments["callback_on_step_end"] = look
@@ -234,6 +239,7 @@ def test_separate_calls_are_repaid_where_the_guidance_is_told(make_drawing: Call
     assert all(held[step][0] > 0 for step in range(STEPS - 1))
     assert all(held[step][1] for step in range(STEPS - 1))
     assert held[STEPS - 1] == (0, False)
+    assert kept == []
 
 
 @pytest.mark.parametrize(
