@@ -6,9 +6,9 @@ cached velocity and a step along its last movement, as long as the noise level s
     f = v_1 + g (v_1 - v_2),    g = (u - u_1) / (u_1 - u_2),
 
 where u(t) is how far the velocity of trained models turns below a noise level (`risk.turned`): it turns
-fast at first, so that a step as long as the noise level alone says would overshoot. Then
+fast at first, so that a step as long as the noise level alone says would overshoot.
 
-the correction weight w blends it with the cached one, as the paper's ACM blends cached and fresh
+The correction weight w blends it with the cached one, as the paper's ACM blends cached and fresh
 (arXiv 2602.13357, Eq. 6): v_hat = (1 - w) v_1 + w f. At each full pass the truth is at hand, so the best
 weight is measured there, w* = <v - v_1, f - v_1> / |f - v_1|^2, and steers the steps to come.
 """

@@ -140,13 +140,8 @@ def adacorrection(
     Raises:
         ConfigError: an unknown class, or a cache that is enabled already.
     """
-    setting = setting_of(
-        config,
-        branches,
-        make_rule=make_rule,
-        is_correcting=is_correcting,
-        is_settling=is_settling,
-    )
+    options = {"make_rule": make_rule, "is_correcting": is_correcting, "is_settling": is_settling}
+    setting = setting_of(config, branches, **options)
     hooks = hooks_for(target, scheduler, setting, cfg)
     for hook in hooks:
         attach(hook)
@@ -208,7 +203,7 @@ def hooks_for(
     pairs = zip(transformers, scales_of(cfg, len(transformers)), strict=True)
     hooks = [TransformerHook(one, replace(setting, cfg=scale), find_scheduler) for one, scale in pairs]
     if len(hooks) == 2:
-        hooks[0].leaves = hooks[1].takes = Handover(lambda: target.config.boundary_ratio)
+        hooks[0].leaves = hooks[1].takes = Handover(lambda: getattr(target.config, "boundary_ratio", None))
     return hooks
 
 

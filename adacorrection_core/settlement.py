@@ -53,7 +53,6 @@ class Settlement:
     """The debt of one run and how its sampler moves.
 
     Attributes:
-        schedule: noise levels of the run.
         corrector: the debt.
         standing: where the sampler was at the evaluation before; None where it is not looked at.
         is_stochastic: whether the sampler adds noise of its own, as seen from how it moves.
@@ -61,7 +60,6 @@ class Settlement:
         branches: that were called in it.
     """
 
-    schedule: Schedule
     corrector: Corrector = field(default_factory=Corrector)
     standing: Standing | None = None
     is_stochastic: bool = False
@@ -69,11 +67,12 @@ class Settlement:
     branches: set[Hashable] = field(default_factory=set)
 
     def settle(
-        self, evaluation: Evaluation | None, latent: Tensor, velocity: Tensor
+        self, schedule: Schedule, evaluation: Evaluation | None, latent: Tensor, velocity: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
         """After an evaluation: settle the debt of the corrected steps where it was a full pass.
 
         Args:
+            schedule: noise levels of the run.
             evaluation: the one that is over; None where the model was not called.
             latent: (B, ...) the sampler's own x; a copy is kept.
             velocity: (B, ...) guided velocity, at the latent that the model was given; it is kept, so it must
@@ -87,9 +86,9 @@ class Settlement:
         if evaluation is None or evaluation.index == self.index:
             self.stop()
             return None, None
-        sigma, time = evaluation.sigma, self.schedule.time(evaluation.sigma)
+        sigma, time = evaluation.sigma, schedule.time(evaluation.sigma)
         has_not_fallen = self.standing is not None and self.standing.sigma <= sigma
-        is_off_grid = not sigma > 0 or not self.schedule.has(sigma)
+        is_off_grid = not sigma > 0 or not schedule.has(sigma)
         if has_not_fallen or is_off_grid or latent.shape != velocity.shape:
             corrector.stop()
         if evaluation.seen != self.branches:
@@ -99,18 +98,11 @@ class Settlement:
         if evaluation.is_computed:
             owed = corrector.computed(sigma, time, velocity)
             if owed is not None:
-                moved = owed * self.response(evaluation)
+                moved = owed * response(schedule, evaluation)
                 handed = handed - moved
         else:
             corrector.corrected(sigma, time, velocity)
         return moved, self.stand(sigma, latent, handed)
-
-    def response(self, evaluation: Evaluation) -> float:
-        """How far the clean latent of a full pass moves with the latent that it was given."""
-        schedule, step = self.schedule, evaluation.step_index
-        if not schedule.is_last(step) or schedule.sigmas[-1] > 0:
-            return RESPONSE
-        return last_response(evaluation.sigma, schedule.is_flow)
 
     def stand(self, sigma: float, latent: Tensor, handed: Tensor) -> Tensor | None:
         """Take note of where the sampler is, until it is known to add noise.
@@ -144,3 +136,10 @@ class Settlement:
         """Bytes of all tensors held."""
         standing = self.standing
         return bytes_of(self.corrector.tensors + ([standing.latent, standing.velocity] if standing else []))
+
+
+def response(schedule: Schedule, evaluation: Evaluation) -> float:
+    """How far the clean latent of a full pass moves with the latent that it was given."""
+    if not schedule.is_last(evaluation.step_index) or schedule.sigmas[-1] > 0:
+        return RESPONSE
+    return last_response(evaluation.sigma, schedule.is_flow)

@@ -64,7 +64,7 @@ class RunState:
     observer: Callable[[list[StepRecord]], object] | None = None
     branches: dict[Hashable, BranchState] = field(default_factory=dict)
     evaluation: Evaluation | None = None
-    settlement: Settlement = field(init=False)
+    settlement: Settlement = field(default_factory=Settlement)
     calibration: Calibration = field(default_factory=Calibration)
     transfer: Transfer = field(default_factory=Transfer)
     lag: int = 1
@@ -73,7 +73,6 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
-        self.settlement = Settlement(self.schedule)
 
     @property
     def corrector(self) -> Corrector:
@@ -116,7 +115,7 @@ class RunState:
 
     def reschedule(self, schedule: Schedule) -> None:
         """The noise levels to come are known better than before; those that have been stay as they were."""
-        self.schedule = self.settlement.schedule = schedule
+        self.schedule = schedule
         self.report.num_steps = schedule.num_steps
         if isinstance(self.rule, RiskRule):
             if self.rule.budget is not None and self.report.note == self.rule.budget.note:
@@ -228,7 +227,7 @@ class RunState:
             self.settlement.stop()
             return None
         with self.memory_guard():
-            moved, off = self.settlement.settle(self.evaluation, latent, velocity)
+            moved, off = self.settlement.settle(self.schedule, self.evaluation, latent, velocity)
             if off is not None:
                 self.transfer.when_read(off, self.settlement.check_sampler)
             self.note_bytes_held()

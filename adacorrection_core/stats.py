@@ -190,8 +190,10 @@ class RunReport:
         return "\n".join(lines)
 
     def counts(self) -> tuple[dict[Outcome, int], bool]:
-        """How often each outcome came about, and whether counted by steps: so it is where every branch has
-        one evaluation a step and the counts allow it, else by branch."""
+        """How often each outcome came about, and whether that is counted by steps and not by branch.
+
+        It is where every branch has one evaluation a step, and where the counts allow it.
+        """
         counts = Counter(record.outcome for record in self.records)
         branches = len({record.branch for record in self.records})
         is_even = len(self.records) == self.num_steps * branches

@@ -13,7 +13,7 @@ from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.corrector import RESPONSE, Corrector, last_response
 from adacorrection_core.evaluation import Evaluation
 from adacorrection_core.risk import Schedule
-from adacorrection_core.settlement import Settlement, Standing
+from adacorrection_core.settlement import Standing, response
 from adacorrection_core.stats import Reason
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=2, max_consecutive=2)
@@ -61,9 +61,8 @@ def test_output_of_the_pass_moves_by_half_of_what_is_owed_and_the_last_by_what_d
 
 
 def test_a_run_that_is_left_noisy_has_no_last_pass():
-    settlement = Settlement(Schedule((1.0, 0.5, 0.25)))
-    assert settlement.response(Evaluation(1, 1, 0.5)) == RESPONSE
-    assert Settlement(Schedule((1.0, 0.5, 0.0))).response(Evaluation(1, 1, 0.5)) == last_response(0.5, True)
+    assert response(Schedule((1.0, 0.5, 0.25)), Evaluation(1, 1, 0.5)) == RESPONSE
+    assert response(Schedule((1.0, 0.5, 0.0)), Evaluation(1, 1, 0.5)) == last_response(0.5, True)
 
 
 def test_conditionings_that_change_begin_anew():
@@ -159,7 +158,7 @@ def test_the_same_noise_level_twice_is_no_step():
 @pytest.mark.parametrize("levels", [[1.3 * (1 - i / 10) for i in range(11)], [1.0, 0.7, 0.5, 0.3, 0.0, 0.0]])
 def test_noise_levels_above_one_and_down_to_zero_twice_run_to_the_end(levels):
     euler = Euler(replace(LOOSE, target_speedup=2.0, warmup_steps=2))
-    euler.run.schedule = euler.run.settlement.schedule = Schedule(tuple(levels), warmup_steps=2)
+    euler.run.schedule = Schedule(tuple(levels), warmup_steps=2)
     for sigma in levels[:-1]:
         euler.evaluate(sigma)
     report = euler.run.finish()
