@@ -12,6 +12,7 @@ from torch import Tensor
 from .correction import time_gain
 from .corrector import KNOTS
 from .drift import num_sampled
+from .kept import HALVES, Kept, keep
 from .risk import turned
 
 MAX_ANCHORS = 2
@@ -30,26 +31,36 @@ def bytes_of(tensors: Iterable[Tensor | None]) -> int:
 
 @dataclass(frozen=True)
 class Anchor:
-    """One full pass of one branch. All tensors are its own, none is a view.
+    """One full pass of one branch.
 
     Attributes:
         time: noise level on the flow's scale.
         velocity: (b, ...) direction in which the sampler moves, (x - denoised) / sigma.
         denoised: (b, ...) clean latent that the model expected; None where the seam does not know the latent.
-        probe: (b, n, D) float32 probe residual at the sampled tokens; None where the blocks are not known.
+        probe: (b, n, D) probe residual at the sampled tokens; None where it is not asked.
         weights: (b, n, 1) weight of each sampled token in the drift, or None.
     """
 
     time: float
-    velocity: Tensor
-    denoised: Tensor | None = None
-    probe: Tensor | None = None
-    weights: Tensor | None = None
+    velocity: Kept
+    denoised: Kept | None = None
+    probe: Kept | None = None
+    weights: Kept | None = None
+
+    @property
+    def kept(self) -> list[Kept]:
+        """All tensors of this anchor."""
+        return [kept for kept in (self.velocity, self.denoised, self.probe, self.weights) if kept is not None]
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of all tensors of this anchor."""
-        return bytes_of((self.velocity, self.denoised, self.probe, self.weights))
+        """Bytes of all of them."""
+        return bytes_of(kept.tensor for kept in self.kept)
+
+    def in_ram(self) -> Anchor:
+        """The same with its tensors in RAM."""
+        optional = (self.denoised, self.probe, self.weights)
+        return Anchor(self.time, self.velocity.in_ram(), *(kept and kept.in_ram() for kept in optional))
 
 
 def make_anchor(
@@ -58,28 +69,30 @@ def make_anchor(
     denoised: Tensor | None,
     probe: Tensor | None,
     weights: Tensor | None,
+    dtype: torch.dtype,
     is_offloaded: bool,
 ) -> Anchor:
-    """Anchor of a full pass; the tensors must belong to the caller alone."""
-    tensors = (velocity, denoised, probe, weights)
-    kept = [t if t is None or not is_offloaded else to_ram(t) for t in tensors]
-    assert kept[0] is not None
-    return Anchor(time, kept[0], *kept[1:])
+    """Anchor of a full pass; the tensors must belong to the caller alone.
 
+    A model in half precision returns half precision, and so its velocity is kept as it was. The clean latent
+    is a sum with the sampler's latent, in float32. In bfloat16 it costs up to 0.2 dB with samplers that add
+    noise, which alone forecast it; in float16, which has as many bytes and eight times as fine a grid, none
+    (bench/RESULTS.md, "Precision of what is kept").
 
-def to_ram(tensor: Tensor) -> Tensor:
-    """Copy to RAM: pinned and without waiting where the tensor is on a CUDA device."""
-    if tensor.device.type == "cpu":
-        return tensor
-    pinned = torch.empty(
-        tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.device.type == "cuda"
+    Args:
+        time, velocity, denoised, probe, weights: see `Anchor`.
+        dtype: precision that the model computes in.
+        is_offloaded: whether it waits in RAM.
+    """
+    finest = torch.float16 if dtype in HALVES else dtype
+    anchor = Anchor(
+        time,
+        keep(velocity, dtype),
+        None if denoised is None else keep(denoised, finest),
+        None if probe is None else keep(probe, dtype),
+        None if weights is None else keep(weights),
     )
-    return pinned.copy_(tensor, non_blocking=True)
-
-
-def near(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor on the device of another one."""
-    return tensor.to(like.device, non_blocking=True)
+    return anchor.in_ram() if is_offloaded else anchor
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class CacheSize:
         num_tokens: image tokens of each; 0 where no probe is taken.
         width: numbers a token.
         is_weighted: whether a weight is kept for each sampled token.
-        element_size: bytes a number of the latent.
+        dtype: precision that the model computes in.
     """
 
     rows: int
@@ -100,7 +113,12 @@ class CacheSize:
     num_tokens: int
     width: int
     is_weighted: bool = True
-    element_size: int = 4
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def element_size(self) -> int:
+        """Bytes of a number that an anchor keeps."""
+        return 2 if self.dtype in HALVES else 4
 
     @property
     def latent_bytes(self) -> int:
@@ -109,19 +127,22 @@ class CacheSize:
 
     @property
     def probe_bytes(self) -> int:
-        """Bytes of the probe of one anchor, in fp32, and of its tokens' weights."""
+        """Bytes of the probe of one anchor and of its tokens' weights, which stay in float32."""
         if not self.num_tokens:
             return 0
-        return 4 * self.rows * num_sampled(self.num_tokens) * (self.width + self.is_weighted)
+        token_bytes = self.element_size * self.width + 4 * self.is_weighted
+        return self.rows * num_sampled(self.num_tokens) * token_bytes
 
     def settlement_bytes(self, is_settling: bool) -> int:
         """Bytes that a run holds at most to settle what corrected steps owe, and of where its sampler was.
+
+        All in the sampler's float32.
 
         Args:
             is_settling: False where nothing can be settled.
         """
         latents = STEP_LATENTS + (CORRECTOR_LATENTS if is_settling else 0)
-        return latents * self.rows * self.latent_numbers * self.element_size
+        return latents * self.rows * self.latent_numbers * 4
 
     @property
     def bytes_held(self) -> int:

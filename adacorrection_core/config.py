@@ -98,6 +98,12 @@ class CorrectionConfig:
         return self.mode == "accelerated" and self.tolerance == 0 and self.target_speedup is None
 
     @property
+    def asked_probe_blocks(self) -> int:
+        """Blocks that AdaCorrection's own rule may ask: with a target the noise level alone decides."""
+        is_by_tolerance = self.mode == "accelerated" and self.target_speedup is None and self.tolerance > 0
+        return self.probe_blocks if is_by_tolerance else 0
+
+    @property
     def name(self) -> str:
         """One short string that identifies the setting in logs, file names and tables."""
         base = PRESETS.get(self.preset, CorrectionConfig())

@@ -136,7 +136,7 @@ class ModelCall(CountedCall):
             with self.run.lock:
                 should_compute = self.decide_by_probe() if is_asked else True
                 if isinstance(self.run.rule, StepwiseRule):
-                    self.shown.keep_for_next_step(self.decision.states)
+                    self.shown.keep_for_next_step(self.decision.states, self.reading.dtype)
                 return should_compute
         return True
 
@@ -212,6 +212,6 @@ class ModelCall(CountedCall):
             self.evaluation.measured.add(self.forecast.measure(index, self.branches[index].role, own))
         probe, weights = self.shown.kept(index, len(self.branches), self.run.config.spatial_weight)
         clean = None if denoised is None else self.rows(denoised, index).clone()
-        anchor = make_anchor(self.decision.time, own, clean, probe, weights, self.run.is_offloaded)
-        state.history.push(anchor)
+        kept = (own, clean, probe, weights, self.reading.dtype, self.run.is_offloaded)
+        state.history.push(make_anchor(self.decision.time, *kept))
         state.was_reset = False

@@ -21,6 +21,9 @@ of the picture but for detail of a small variance p, and a Gaussian posterior mo
 With the deterministic samplers that also remember the steps before (dpmpp_2m, res_multistep, uni_pc, deis,
 lms, ipndm) the repayment is approximate: the weights below are those of Euler's steps, and what such a
 sampler remembers was handed to it before the debt was known. It moves in nearly the same way all the same.
+
+All of it stays in the precision of the sampler's latent, whatever the model computes in: a debt is a small
+difference of large sums, and guidance makes of two velocities in half precision one that is not.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .anchors import AnchorHistory, bytes_of
 from .drift import gram
+from .kept import Kept
 from .stats import Outcome, StepRecord
 
 
@@ -44,7 +45,7 @@ class BranchState:
     history: AnchorHistory = field(default_factory=AnchorHistory)
     was_reset: bool = False
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    probe_before: Tensor | None = None
+    probe_before: Kept | None = None
     last_seen: int = 0
 
     def release(self) -> None:
@@ -57,7 +58,8 @@ class BranchState:
     def bytes_held(self) -> int:
         """Bytes of the anchors, the layer cache and the probe of the step before."""
         kept = [t for pair in self.layers.values() for t in pair]
-        return self.history.bytes_held + bytes_of([*kept, self.probe_before])
+        before = None if self.probe_before is None else self.probe_before.tensor
+        return self.history.bytes_held + bytes_of([*kept, before])
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .anchors import near
 from .drift import gram, sample_tokens, token_weights
 from .evaluation import BranchState
+from .kept import keep
 
 
 def branch_rows(tensor: Tensor, index: int, count: int) -> slice:
@@ -65,18 +65,18 @@ class Probe:
                 return None
             newest = state.history.newest
             before, weights = state.probe_before if is_stepwise else newest.probe, newest.weights
-            if before is None or before.shape != probe.shape:
+            if before is None or before.tensor.shape != probe.shape:
                 return None
-            before = near(before, probe)
-            weights = None if weights is None else near(weights, probe)
-            numbers.append(gram([before, probe - before], weights).diagonal())
+            size = before.near(probe)
+            counts = None if weights is None else weights.near(probe)
+            numbers.append(gram([size, probe - size], counts).diagonal())
         return torch.cat(numbers)
 
-    def keep_for_next_step(self, states: Sequence[BranchState]) -> None:
-        """Remember it for a rule that compares with the step before."""
+    def keep_for_next_step(self, states: Sequence[BranchState], dtype: torch.dtype) -> None:
+        """Remember it, in the model's precision, for a rule that compares with the step before."""
         for i, state in enumerate(states):
             rows = self.rows(i, len(states))
-            state.probe_before = None if rows is None else rows.clone()
+            state.probe_before = None if rows is None else keep(rows.clone(), dtype)
 
     def kept(self, index: int, count: int, spatial_weight: float) -> tuple[Tensor | None, Tensor | None]:
         """What an anchor keeps of one branch: (b, n, D) the residual and (b, n, 1) its tokens' weights."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from .anchors import Anchor, AnchorHistory, near
+from .anchors import Anchor, AnchorHistory
 
 
 class Reading(Protocol):
@@ -21,6 +22,11 @@ class Reading(Protocol):
     @property
     def like(self) -> Tensor:
         """(B, ...) a tensor whose rows tell branches apart by shape, dtype and device."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision that the model computes in."""
         ...
 
     def velocity(self, output: Tensor) -> Tensor:
@@ -54,25 +60,30 @@ class VelocityReading:
 
     like: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the input."""
+        return self.like.dtype
+
     def velocity(self, output: Tensor) -> Tensor:
         """The output itself."""
         return output
 
     def output(self, velocity: Tensor) -> Tensor:
-        """The velocity itself."""
-        return velocity
+        """The velocity, in the model's precision."""
+        return velocity.to(self.dtype)
 
     def denoised(self, output: Tensor) -> None:
         """Not known: the input may hold more than the latent."""
 
     def hold(self, anchor: Anchor, rows: slice, is_stochastic: bool) -> Tensor:
         """The anchor's velocity."""
-        return near(anchor.velocity, self.like)
+        return anchor.velocity.near(self.like)
 
     def movement(self, history: AnchorHistory, rows: slice, is_stochastic: bool) -> Tensor:
         """Last movement of the velocity."""
         newest, older = history.anchors
-        return near(newest.velocity, self.like) - near(older.velocity, self.like)
+        return newest.velocity.near(self.like) - older.velocity.near(self.like)
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,12 @@ class DenoisedReading:
     Attributes:
         like: (B, ...) latent x.
         sigma: noise level of each row, broadcast against the latent.
+        dtype: precision that the model computes in; the latent's is the sampler's.
     """
 
     like: Tensor
     sigma: Tensor
+    dtype: torch.dtype = torch.float32
 
     def velocity(self, output: Tensor) -> Tensor:
         """(x - denoised) / sigma."""
@@ -102,12 +115,12 @@ class DenoisedReading:
     def hold(self, anchor: Anchor, rows: slice, is_stochastic: bool) -> Tensor:
         """The anchor's velocity, or that towards its clean latent."""
         if not is_stochastic or anchor.denoised is None:
-            return near(anchor.velocity, self.like)
-        return (self.like[rows] - near(anchor.denoised, self.like)) / self.sigma[rows]
+            return anchor.velocity.near(self.like)
+        return (self.like[rows] - anchor.denoised.near(self.like)) / self.sigma[rows]
 
     def movement(self, history: AnchorHistory, rows: slice, is_stochastic: bool) -> Tensor:
         """Last movement of the velocity, or of the clean latent."""
         newest, older = history.anchors
         if not is_stochastic or newest.denoised is None or older.denoised is None:
-            return near(newest.velocity, self.like) - near(older.velocity, self.like)
-        return (near(older.denoised, self.like) - near(newest.denoised, self.like)) / self.sigma[rows]
+            return newest.velocity.near(self.like) - older.velocity.near(self.like)
+        return (older.denoised.near(self.like) - newest.denoised.near(self.like)) / self.sigma[rows]

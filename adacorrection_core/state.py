@@ -99,6 +99,12 @@ class RunState:
         return settlement if self.is_offloaded else held  # what is needed at each step stays on the device
 
     @property
+    def probe_blocks(self) -> int:
+        """Blocks that the decision may hang on; rules of other caches go by them, target or not."""
+        is_own = self.rule is None or isinstance(self.rule, RiskRule)
+        return self.config.asked_probe_blocks if is_own else self.config.probe_blocks
+
+    @property
     def decision_rule(self) -> Rule:
         """The rule of this run, made at the first call when the schedule is known."""
         if self.rule is None:

@@ -31,7 +31,7 @@ class WatchedModel:
         self.layers = list(layers)
         self.num_blocks = max(len(self.layers), 1)
         self.run = run
-        self.probe_blocks = min(run.config.probe_blocks, self.num_blocks - 1)
+        self.probe_blocks = min(run.probe_blocks, self.num_blocks - 1)
 
     @cached_property
     def hooks(self) -> BlockHooks:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
+import torch
 
 from ...adacorrection_core.anchors import CacheSize
 from ...adacorrection_core.config import CorrectionConfig
@@ -23,6 +24,16 @@ def called_conds(conds: Conds, cfg: float | None) -> list[dict[str, Any]]:
     is_plain = cfg is not None and math.isclose(cfg, 1.0)
     lists = [entries for name, entries in conds.items() if not (is_plain and name == "negative")]
     return [cond for entries in lists for cond in entries or []]
+
+
+def computing_dtype(model: Any, cast: torch.dtype | None) -> torch.dtype:
+    """Precision that a model computes in, whatever its weights are stored in.
+
+    Args:
+        model: the host's BaseModel.
+        cast: its `manual_cast_dtype`, which a patcher may replace for a run.
+    """
+    return model.get_dtype() if cast is None else cast
 
 
 def expected_sizes(
@@ -43,15 +54,16 @@ def expected_sizes(
     """
     diffusion_model, tokens = model.model.diffusion_model, family.tokens
     rows, numbers = latent_shapes[0][0], sum(math.prod(shape[1:]) for shape in latent_shapes)
-    has_probe = family.has_blocks and config.probe_blocks > 0
+    dtype = computing_dtype(model.model, model.get_model_object("manual_cast_dtype"))
+    has_probe = family.has_blocks and config.asked_probe_blocks > 0
 
     def size(cond: dict[str, Any]) -> CacheSize:
         if not has_probe:
-            return CacheSize(rows, numbers, 0, 0)
+            return CacheSize(rows, numbers, 0, 0, dtype=dtype)
         text = cond.get("cross_attn")
         count = tokens.count(diffusion_model, latent_shapes, 0 if text is None else text.shape[1])
         width = tokens.width_of(diffusion_model)
-        return CacheSize(rows, numbers, count, width, config.spatial_weight > 0)
+        return CacheSize(rows, numbers, count, width, config.spatial_weight > 0, dtype)
 
     return [size(cond) for cond in conds]
 

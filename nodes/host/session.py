@@ -28,7 +28,7 @@ from .branches import branches_of
 from .events import LiveRun, describe_model, show_text
 from .family import Family, kind_of
 from .handle import KEY, RunHandle, handle_in
-from .memory import called_conds, expected_sizes, fits, with_reserve
+from .memory import called_conds, computing_dtype, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
 
@@ -136,8 +136,8 @@ class Session:
 
     @property
     def probe_blocks(self) -> int:
-        """Blocks that run where the decision is in doubt; none of a whole model."""
-        return min(self.config.probe_blocks, self.num_blocks - 1)
+        """Blocks that run where the decision is in doubt; none of a whole model, nor with a target."""
+        return min(self.config.asked_probe_blocks, self.num_blocks - 1)
 
     def follow(self, run: RunState) -> None:
         """Show a run on the node in the browser."""
@@ -228,7 +228,8 @@ class Session:
         sigma = options["sigmas"][:1]
         if handle.is_yielding:
             return watched.count(sigma, branches, Reason.OTHER_CACHE, lambda: executor(*args, **kwargs))
-        reading = DenoisedReading(args[0], per_row(args[1], args[0]))
+        dtype = computing_dtype(model, model.manual_cast_dtype)
+        reading = DenoisedReading(args[0], per_row(args[1], args[0]), dtype)
         num_latent = find_family(diffusion_model).num_latent(diffusion_model, args[0].shape)
         return watched.call(sigma, branches, reading, lambda: executor(*args, **kwargs), num_latent)
 

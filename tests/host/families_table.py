@@ -9,9 +9,11 @@ host's latent format and the tokens' from the tiny model of the same class.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import comfy_host
+import torch
 
 DOCUMENT = comfy_host.PACK_ROOT / "docs" / "families.md"
 PICTURE = (1024, 1024)
@@ -33,20 +35,23 @@ HEAD = """\
 What AdaCorrection knows of each family that ComfyUI runs. `tests/host/families_table.py` writes this file
 from `nodes/host/families*.py`, and a test compares the two.
 
-- *Probe*: the first block of the first list (`probe_blocks` of them), run where the noise level alone leaves
-  the decision in doubt. At the level *whole model* there is none, and the noise level decides. A transformer
-  that is not in this table is treated so too. U-Nets are refused.
+- *Level*: with a target, which all presets but Custom have, the noise level decides when a pass is due, and
+  no block is looked at. With a tolerance the *probe* does where that leaves it in doubt: the first block of
+  the first list (`probe_blocks` of them). At the level *whole model* there is none. A transformer that is not
+  in this table is treated so too. U-Nets are refused.
 - *Looked at*: the tokens that the probe compares. *image* leaves out the prompt's in a joint sequence.
-- *MB*: all that a branch holds, in fp32: velocity and clean latent of two anchors, and their probes of at
-  most 1024 tokens. A branch is one conditioning; most runs have two. A picture has {side} x {side} pixels, a
-  video {frames} frames of {width} x {height}, without its sound. The corrector holds {corrector:g} times the
-  latent's part once more for the whole run.
-- *Latent*: the latent's part of it, which grows with the size; the probe's does not, from 1024 tokens on.
+- *Target*, *tolerance*: MB that a branch holds in a model that computes in half precision, as most do; twice
+  as many in one that computes in float32. A branch is one conditioning; most runs have two. With a target
+  it is velocity and clean latent of two full passes, which grows with the size; with a tolerance their
+  probes as well, of at most 1024 tokens. A picture has {side} x {side} pixels, a video {frames} frames of
+  {width} x {height}, without its sound.
+- The corrector holds {settlement:g} times what a branch does with a target once more for the whole run, always in
+  float32.
 - *Tested*: by the contract tests, on small models of the real classes: bit for bit the host's own output
   without corrections, fewer blocks and a near picture with a preset, the same again from the same seed, cond
   and uncond in one call and in two, bytes held as expected, and nothing left after a run.
 
-| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Looked at | Model | MB | Latent | Tested |
+| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Looked at | Model | Target | Tolerance | Tested |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -60,7 +65,6 @@ SAM 3 are no samplers.
 
 def document() -> str:
     """The whole document."""
-    from adacorrection.adacorrection_core.anchors import CORRECTOR_LATENTS, MAX_ANCHORS
     from adacorrection.nodes.host.families import FAMILIES
 
     head = HEAD.format(
@@ -68,7 +72,7 @@ def document() -> str:
         height=VIDEO[0],
         width=VIDEO[1],
         frames=FRAMES,
-        corrector=CORRECTOR_LATENTS / (2 * MAX_ANCHORS),
+        settlement=settlement_share(FAMILIES[0]),
     )
     return head + "".join(row(family) for family in FAMILIES) + TAIL
 
@@ -94,29 +98,29 @@ def row(family: Any) -> str:
 
 
 def memory(family: Any) -> tuple[str, str]:
-    """What a branch of a published model holds, and how that grows, in MB."""
-    from adacorrection.adacorrection_core.anchors import MAX_ANCHORS
-
-    size, makes = branch_size(family), family.example.makes
-    held, latents = size.bytes_held / 1e6, MAX_ANCHORS * size.latent_bytes / 1e6
-    growth = {
-        "picture": f"{latents:.1f} a picture",
-        "video": f"{latents / FRAMES:.2f} a frame",
-        "minute": f"{latents:.1f} a minute",
-    }
-    return f"{held:.0f} a {makes}", growth.get(makes, "-")
+    """What a branch of a published model holds with a target and with a tolerance, in MB."""
+    makes, (target, tolerance) = family.example.makes, branch_sizes(family)
+    return tuple(f"{size.bytes_held / 1e6:.1f} a {makes}" for size in (target, tolerance))
 
 
-def branch_size(family: Any) -> Any:
-    """The size of a branch of a published model."""
+def settlement_share(family: Any) -> float:
+    """What the corrector holds at most over what a branch does with a target."""
+    target, _ = branch_sizes(family)
+    return target.settlement_bytes(True) / target.bytes_held
+
+
+def branch_sizes(family: Any) -> tuple[Any, Any]:
+    """The size of a branch of a published model, with a target and with a tolerance."""
     from runs import model_of
 
     from adacorrection.adacorrection_core.anchors import CacheSize
 
     model, latent = model_of(tested(family)[0]).model.diffusion_model, (1, *latent_of(family))
+    target = CacheSize(1, math.prod(latent), 0, 0, dtype=torch.bfloat16)
     if not family.has_blocks:
-        return CacheSize(1, math.prod(latent), 0, 0)
-    return CacheSize(1, math.prod(latent), family.tokens.count(model, [latent], 0), family.example.width)
+        return target, target
+    tokens = family.tokens.count(model, [latent], 0)
+    return target, replace(target, num_tokens=tokens, width=family.example.width)
 
 
 def latent_of(family: Any) -> tuple[int, ...]:

@@ -31,8 +31,8 @@ def own_texts(run: Run) -> list[str]:
 def test_text_tells_what_was_found_then_the_steps_then_the_whole(run: Run) -> None:
     found, first, *steps, last = own_texts(run)
 
-    assert found == "Flux: 4 double + 8 single blocks, probe 1."
-    assert first.startswith("Flux: 4 double + 8 single blocks, probe 1, cache about 0.5 MB.\n")
+    assert found == "Flux: 4 double + 8 single blocks."
+    assert first.startswith("Flux: 4 double + 8 single blocks, cache about 0.2 MB.\n")
     assert f"Steps 3 to {5 * STEPS - 1} of {5 * STEPS} can be corrected" in first
     step = r"^Step \d+ of 80: (computed|corrected|held)\. \d+% of the blocks and about -?\d+\.\d s saved"
     assert any(re.search(step, text) for text in steps)

@@ -1,8 +1,10 @@
 """What the cache will take is known before the run, told to the host, and kept in RAM if it does not fit."""
 
-import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import comfy.ldm.wan.model
@@ -10,16 +12,21 @@ import comfy.model_management
 import comfy.ops
 import pytest
 import torch
-from runs import ALWAYS_COMPUTED, SOME_HITS, corrected, model_of, sampled
+from comfy.model_patcher import ModelPatcher
+from runs import ALWAYS_COMPUTED, CLOSE, SOME_HITS, corrected, model_of, relative_error, sampled
 
 import tiny_models
-from adacorrection.adacorrection_core.anchors import CacheSize
+from adacorrection.adacorrection_core import controller
+from adacorrection.adacorrection_core.anchors import CORRECTOR_LATENTS, STEP_LATENTS, Anchor, CacheSize
 from adacorrection.adacorrection_core.config import CorrectionConfig
 from adacorrection.nodes.host import memory, session
 from adacorrection.nodes.host.family import Tokens
 from adacorrection.nodes.host.recognise import family_of
+from adacorrection.nodes.host.session import apply_correction
 
 GB = 1e9
+# The most is held in a second stretch of two corrected steps.
+TOLERANT = CorrectionConfig(tolerance=1.0, max_consecutive=2)
 
 
 def test_a_branch_of_wan_14b() -> None:
@@ -40,6 +47,7 @@ def test_a_branch_of_wan_14b() -> None:
 
     assert (count, size.width) == (32760, width)
     assert 0.07 * GB < size.bytes_held < 0.08 * GB
+    assert 0.03 * GB < replace(size, dtype=torch.bfloat16).bytes_held < 0.04 * GB
 
 
 @pytest.mark.parametrize(
@@ -47,11 +55,73 @@ def test_a_branch_of_wan_14b() -> None:
     [("flux_dev", 1), ("flux_dev", 0), ("sd3", 1), ("wan21_t2v", 1), ("ltxav", 1)],
 )
 def test_what_is_held_is_what_was_expected(family: str, probe_blocks: int) -> None:
-    """The most is held in a second stretch of two corrected steps; without a probe, it is latents alone."""
-    config = CorrectionConfig(tolerance=1.0, max_consecutive=2, probe_blocks=probe_blocks)
+    """Without a probe, it is latents alone."""
+    config = replace(TOLERANT, probe_blocks=probe_blocks)
     _, report = sampled(corrected(family, config), family, steps=12, cfg=3.0)
 
     assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
+
+
+@contextmanager
+def what_is_kept() -> Iterator[set[torch.dtype]]:
+    """Precisions of the velocity, the clean latent and the probe of every anchor that is made meanwhile."""
+    make, found = controller.make_anchor, set()
+
+    def make_and_note(*args: Any, **options: Any) -> Anchor:
+        anchor = make(*args, **options)
+        large = (anchor.velocity, anchor.denoised, anchor.probe)
+        found.update(kept.tensor.dtype for kept in large if kept is not None)
+        return anchor
+
+    with mock.patch.object(controller, "make_anchor", make_and_note):
+        yield found
+
+
+@pytest.mark.parametrize(
+    "config", [TOLERANT, CorrectionConfig(target_speedup=2.0)], ids=["tolerance", "target"]
+)
+@pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_model_in_half_precision_has_it_kept_so(
+    family: str, dtype: torch.dtype, config: CorrectionConfig
+) -> None:
+    """As the node ModelComputeDtype has it compute. What is asked of the host is half as much for anchors."""
+    model = model_of(family).clone()
+    model.set_model_compute_dtype(dtype)
+    full = tiny_models.sample(model, family, steps=12, cfg=3.0)
+    with what_is_kept() as found:
+        latent, report = sampled(apply_correction(model, config), family, steps=12, cfg=3.0)
+    _, in_full = sampled(corrected(family, config), family, steps=12, cfg=3.0)
+
+    assert found == {dtype, torch.float16}
+    assert report.hit_rate > 0.3
+    assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
+    numbers = math.prod(tiny_models.empty_latent(family).shape)
+    corrector = (CORRECTOR_LATENTS + STEP_LATENTS) * 4 * numbers
+    anchors, anchors_in_full = report.bytes_expected - corrector, in_full.bytes_expected - corrector
+    assert anchors == pytest.approx(anchors_in_full / 2, rel=0.05)  # one number a token stays in float32
+    assert relative_error(latent, full) < CLOSE
+
+
+@pytest.mark.parametrize("weights", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_it_is_the_precision_of_the_computation_that_counts(weights: torch.dtype) -> None:
+    """On a CPU ComfyUI computes in float32 whatever the weights are stored in; told so, in bfloat16."""
+    model = tiny_models.load("flux_dev", dtype=weights)
+    for told, kept in ((None, {torch.float32}), (torch.bfloat16, {torch.bfloat16, torch.float16})):
+        patched = corrected_clone(model, told)
+        with what_is_kept() as found:
+            _, report = sampled(patched, "flux_dev", steps=8)
+
+        assert found == kept
+        assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
+
+
+def corrected_clone(model: ModelPatcher, told: torch.dtype | None) -> ModelPatcher:
+    """A patched clone that is told what to compute in, unless None."""
+    clone = model.clone()
+    if told is not None:
+        clone.set_model_compute_dtype(told)
+    return apply_correction(clone, TOLERANT)
 
 
 @contextmanager
@@ -125,7 +195,7 @@ def test_a_run_goes_on_where_the_size_is_not_known(
     """A variant of a family whose module keeps its width under another name."""
     full = tiny_models.sample(model_of("flux_dev"), "flux_dev", steps=4)
     family = family_of(model_of("flux_dev").model.diffusion_model)
-    unknown = dataclasses.replace(family, tokens=Tokens("breadth"), has_references=False)
+    unknown = replace(family, tokens=Tokens("breadth"), has_references=False)
     monkeypatch.setattr(session, "find_family", lambda _: unknown)
 
     latent, report = sampled(corrected("flux_dev", ALWAYS_COMPUTED), "flux_dev", steps=4)
