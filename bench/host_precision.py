@@ -10,6 +10,7 @@ the pack does, and wholly in that precision are held against the full run's with
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from collections.abc import Callable
 from unittest.mock import patch
@@ -38,9 +39,10 @@ VARIANTS: dict[str, tuple[str, object]] = {
 def mean_psnr(
     model: ModelPatcher, full: dict[int, Tensor], sample: Callable[[ModelPatcher, int], Tensor]
 ) -> float:
-    """Mean over the prompts, decibels."""
+    """Mean over the prompts, decibels; infinite where no step was corrected."""
     found = [host_peers.psnr(sample(model, prompt), latent) for prompt, latent in full.items()]
-    return statistics.fmean(value for value in found if value is not None)
+    different = [value for value in found if value is not None]
+    return statistics.fmean(different) if different else math.inf
 
 
 def main() -> None:

@@ -12,8 +12,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import comfy_host
 import torch
+
+import comfy_host
 
 DOCUMENT = comfy_host.PACK_ROOT / "docs" / "families.md"
 PICTURE = (1024, 1024)
@@ -45,8 +46,8 @@ from `nodes/host/families*.py`, and a test compares the two.
   it is velocity and clean latent of two full passes, which grows with the size; with a tolerance their
   probes as well, of at most 1024 tokens. A picture has {side} x {side} pixels, a video {frames} frames of
   {width} x {height}, without its sound.
-- The corrector holds {settlement:g} times what a branch does with a target once more for the whole run, always in
-  float32.
+- The corrector holds {settlement:g} times what a branch does with a target once more for the whole run, and
+  always in float32.
 - *Tested*: by the contract tests, on small models of the real classes: bit for bit the host's own output
   without corrections, fewer blocks and a near picture with a preset, the same again from the same seed, cond
   and uncond in one call and in two, bytes held as expected, and nothing left after a run.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import comfy.sample
 import comfy.samplers
@@ -14,6 +17,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 import tiny_models
+from adacorrection.adacorrection_core import rules
 from adacorrection.adacorrection_core.config import CorrectionConfig
 from adacorrection.adacorrection_core.stats import RunReport
 from adacorrection.nodes.host.session import apply_correction, report_of
@@ -25,10 +29,19 @@ ALWAYS_COMPUTED = CorrectionConfig(tolerance=1e-9)
 SOME_HITS = CorrectionConfig(target_speedup=1.5, warmup_steps=3)
 # One step of five, where the effect of something small must show beside it.
 FEW_HITS = CorrectionConfig(target_speedup=1.25, warmup_steps=3)
+# The same by a tolerance: stand-ins are in place whenever the model runs.
+TOLERANT = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=2)
 # How far a run with SOME_HITS may be from the full one, in a family with smooth weights.
 CLOSE = tiny_models.FAMILIES["flux_dev"].closeness
 # One of each kind, for what does not depend on a family's variant.
 REPRESENTATIVES = ("flux_dev", "sd3", "hunyuan_video", "wan21_t2v")
+
+
+@contextmanager
+def probe_always_asked() -> Iterator[None]:
+    """Meanwhile every decision by tolerance hangs on the probe: what is corrected has run the first block."""
+    with mock.patch.object(rules, "IN_DOUBT", (-1.0, float("inf"))):
+        yield
 
 
 @cache
@@ -98,10 +111,25 @@ def assert_composes(
     assert executed.total() < all_blocks.total()
     error = relative_error(latent, full)
     assert 0 < error < close
+    assert_composes_where_blocks_are_left_out(sample, plain, full, close)
     if wrong is not None:
         wrong_error = relative_error(wrong, full)
         assert error < wrong_error / 2, f"off by {error:.4f}, the wrong one by {wrong_error:.4f}"
     return report
+
+
+def assert_composes_where_blocks_are_left_out(
+    sample: Callable[[ModelPatcher], Tensor], plain: ModelPatcher, full: Tensor, close: float
+) -> None:
+    """The same where corrected steps run the first block, and what lies between the others for nothing."""
+    model = apply_correction(plain, replace(TOLERANT, max_consecutive=1))
+    with probe_always_asked():
+        latent = sample(model)
+
+    report = report_of(model)
+    blocks = {record.blocks_run for record in report.reused}
+    assert 1 in blocks <= {0, 1}  # one call of an evaluation decides for all
+    assert 0 < relative_error(latent, full) < close
 
 
 def skip_unless_batched(family: str, rows: int) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch._dynamo
 from comfy.model_patcher import ModelPatcher
-from runs import SOME_HITS, corrected, model_of, relative_error, run_node, sampled
+from runs import TOLERANT, corrected, model_of, relative_error, run_node, sampled
 
 import tiny_models
 from adacorrection.nodes.host.session import apply_correction
@@ -31,11 +31,11 @@ def fresh_graphs() -> None:
 def test_compiled_model(family: str, is_ours_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tiny_models.FAMILIES, family, SHORT[family])
     full = tiny_models.sample(model_of(family), family, steps=2)
-    expected, eager = sampled(corrected(family), family, steps=STEPS)
+    expected, eager = sampled(corrected(family, TOLERANT), family, steps=STEPS)
     if is_ours_first:
-        model = compiled(corrected(family))
+        model = compiled(corrected(family, TOLERANT))
     else:
-        model = apply_correction(compiled(model_of(family)), SOME_HITS)
+        model = apply_correction(compiled(model_of(family)), TOLERANT)
 
     graphs = []
     for _ in range(3):

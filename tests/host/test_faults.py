@@ -1,7 +1,8 @@
 """What goes wrong in mid-run passes through once and leaves nothing; the next run is like a first one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import comfy.model_management
@@ -11,13 +12,16 @@ import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import ALWAYS_COMPUTED, SOME_HITS, corrected, model_of, run_node
+from comfy.patcher_extension import WrappersMP
+from runs import ALWAYS_COMPUTED, SOME_HITS, TOLERANT, corrected, model_of, probe_always_asked, run_node
 from test_leftovers import assert_clean, only_new_objects  # noqa: F401  (a fixture for every test here)
 from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core import controller
+from adacorrection.adacorrection_core.config import CorrectionConfig
 from adacorrection.adacorrection_core.stats import Outcome, Reason
+from adacorrection.nodes.host.handle import KEY
 from adacorrection.nodes.host.session import apply_correction, report_of
 
 FAMILY = "flux_dev"
@@ -38,13 +42,21 @@ def run(model: ModelPatcher, calls: list[int], at: Callable[[int], None] = lambd
     return tiny_models.sample(model, FAMILY, steps=STEPS, callback=callback)
 
 
-@pytest.fixture(scope="module")
-def first_run() -> Tensor:
+@pytest.fixture(params=[SOME_HITS, TOLERANT], ids=["target", "tolerance"])
+def model(request: pytest.FixtureRequest) -> Iterator[ModelPatcher]:
+    """A model patched by target, which leaves the blocks alone, or by tolerance, which asks the probe."""
+    with probe_always_asked():
+        yield corrected(FAMILY, request.param)
+
+
+@cache
+def first_run(config: CorrectionConfig) -> Tensor:
     """What a first run of a freshly patched model gives."""
-    return run(corrected(FAMILY), [])
+    return run(corrected(FAMILY, config), [])
 
 
-def assert_like_new(model: ModelPatcher, first: Tensor) -> None:
+def assert_like_new(model: ModelPatcher) -> None:
+    first = first_run(model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)[0].__self__.config)
     assert_clean(model, FAMILY)
     calls: list[int] = []
     assert torch.equal(run(model, calls), first)
@@ -53,9 +65,8 @@ def assert_like_new(model: ModelPatcher, first: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["between calls", "inside a call"])
-def test_interrupt_at_every_step(kind: str, first_run: Tensor) -> None:
+def test_interrupt_at_every_step(kind: str, model: ModelPatcher) -> None:
     """ComfyUI asks for the interrupt in each operation of a model, so that the Cancel button ends a call."""
-    model = corrected(FAMILY)
     interrupted = comfy.model_management.InterruptProcessingException
     # What is asked for behind the last step ends no call of this run, but the first one of the next.
     for stop in range(STEPS - (kind == "inside a call")):
@@ -78,16 +89,14 @@ def test_interrupt_at_every_step(kind: str, first_run: Tensor) -> None:
         assert not report.is_finished
         assert {r.evaluation for r in report.records} >= set(calls)
         assert_clean(model, FAMILY)
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
 @pytest.mark.parametrize("place", range(7), ids="block {}".format)
-def test_error_in_every_block(place: int, first_run: Tensor) -> None:
+def test_error_in_every_block(place: int, model: ModelPatcher) -> None:
     """At a computed step, and for the probe at a corrected one too."""
-    model = corrected(FAMILY)
     block = list(tiny_models.blocks(model, FAMILY).values())[place]
-    is_probe = place == 0
-    for call in (1, 3, 5) if is_probe else (1, 3):
+    for call in (1, 3, 5):
         done = [0]
 
         def fail(*_: object, call: int = call, done: list[int] = done) -> None:
@@ -102,13 +111,13 @@ def test_error_in_every_block(place: int, first_run: Tensor) -> None:
         handle.remove()
         assert done[0] == call
         assert not report_of(model).is_finished
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
 @pytest.mark.parametrize("method", ["probe", "corrected", "complete"])
-def test_error_in_our_own_code(method: str, first_run: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_our_own_code(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even that is not kept from the user, does not make sampling run twice, and is over with the run."""
-    model, done, original = corrected(FAMILY), [0], getattr(controller.ModelCall, method)
+    model, done, original = corrected(FAMILY, TOLERANT), [0], getattr(controller.ModelCall, method)
 
     def fail(*args: Any) -> Any:
         done[0] += 1
@@ -120,13 +129,13 @@ def test_error_in_our_own_code(method: str, first_run: Tensor, monkeypatch: pyte
         patch.setattr(controller.ModelCall, method, fail)
         run(model, [])
     assert done[0] == 2
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
 @pytest.mark.parametrize("stored", [1, 3])
-def test_no_memory_for_an_anchor(stored: int, first_run: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_for_an_anchor(stored: int, model: ModelPatcher, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on without the cache and says so; the next one tries again."""
-    model, done, make_anchor = corrected(FAMILY), [0], controller.make_anchor
+    done, make_anchor = [0], controller.make_anchor
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         done[0] += 1
@@ -150,10 +159,10 @@ def test_no_memory_for_an_anchor(stored: int, first_run: Tensor, monkeypatch: py
         assert report.hit_rate == 0
         assert torch.equal(latent, run(model_of(FAMILY), []))
     assert torch.isfinite(latent).all()
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
-def test_nan_in_the_output_of_the_model(first_run: Tensor) -> None:
+def test_nan_in_the_output_of_the_model() -> None:
     """What comes out of the model is the host's to deal with; ours is that no later step reuses any of it."""
     plain, calls = model_of(FAMILY).clone(), [0]
 
@@ -173,7 +182,7 @@ def test_nan_in_the_output_of_the_model(first_run: Tensor) -> None:
     assert all(r.outcome is Outcome.COMPUTE for r in report.records if r.step_index >= 4)
     assert report.resets >= 1
     calls[0] = 10  # sound from here on
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
 def custom_run(model: ModelPatcher, sampler: object, sigmas: Tensor) -> Tensor:
@@ -195,14 +204,13 @@ def schedule(steps: int) -> Tensor:
     return run_node(node, model=model_of(FAMILY), scheduler="simple", steps=steps, denoise=1.0)
 
 
-def test_a_latent_that_grows_in_mid_run(first_run: Tensor) -> None:
+def test_a_latent_that_grows_in_mid_run(model: ModelPatcher) -> None:
     """SamplerLCMUpscale: each size is a branch of its own."""
     settings = {"scale_ratio": 2.0, "scale_steps": 3, "upscale_method": "nearest-exact"}
     sampler = run_node(advanced.SamplerLCMUpscale, **settings)
     full = custom_run(model_of(FAMILY), sampler, schedule(12))
     assert full.shape[-1] == 2 * tiny_models.empty_latent(FAMILY).shape[-1]
     assert torch.equal(custom_run(corrected(FAMILY, ALWAYS_COMPUTED), sampler, schedule(12)), full)
-    model = corrected(FAMILY)
 
     latent = custom_run(model, sampler, schedule(12))
 
@@ -211,15 +219,14 @@ def test_a_latent_that_grows_in_mid_run(first_run: Tensor) -> None:
     assert torch.isfinite(latent).all()
     assert Reason.NEW_BRANCH in [r.reason for r in report.records[2:5]]
     assert min(r.step_index for r in report.reused) >= 4
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
-def test_a_noise_level_that_only_rises(first_run: Tensor) -> None:
+def test_a_noise_level_that_only_rises(model: ModelPatcher) -> None:
     """FlipSigmas turns a picture back into noise: there is nothing below to forecast from."""
     sampler = run_node(custom.KSamplerSelect, sampler_name="euler")
     sigmas = run_node(custom.FlipSigmas, sigmas=schedule(8))
     full = custom_run(model_of(FAMILY), sampler, sigmas)
-    model = corrected(FAMILY)
 
     assert torch.equal(custom_run(model, sampler, sigmas), full)
 
@@ -227,18 +234,17 @@ def test_a_noise_level_that_only_rises(first_run: Tensor) -> None:
     assert report.hit_rate == 0
     assert "Nothing was reused" in report.summary()
     assert report.reasons[Reason.SIGMA_ROSE.value] == 7
-    assert_like_new(model, first_run)
+    assert_like_new(model)
 
 
-def test_a_noise_level_that_rises_once(first_run: Tensor) -> None:
+def test_a_noise_level_that_rises_once(model: ModelPatcher) -> None:
     """A restart in the middle: what was learnt below is no ground for a forecast above."""
     sampler = run_node(custom.KSamplerSelect, sampler_name="euler")
     sigmas = torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0])
-    model = corrected(FAMILY)
 
     custom_run(model, sampler, sigmas)
 
     report = report_of(model)
     assert report.records[6].reason is Reason.SIGMA_ROSE
     assert [r for r in report.reused if r.evaluation > 6]
-    assert_like_new(model, first_run)
+    assert_like_new(model)

@@ -13,7 +13,7 @@ import comfy.ops
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import ALWAYS_COMPUTED, CLOSE, SOME_HITS, corrected, model_of, relative_error, sampled
+from runs import ALWAYS_COMPUTED, CLOSE, SOME_HITS, TOLERANT, corrected, model_of, relative_error, sampled
 
 import tiny_models
 from adacorrection.adacorrection_core import controller
@@ -25,8 +25,6 @@ from adacorrection.nodes.host.recognise import family_of
 from adacorrection.nodes.host.session import apply_correction
 
 GB = 1e9
-# The most is held in a second stretch of two corrected steps.
-TOLERANT = CorrectionConfig(tolerance=1.0, max_consecutive=2)
 
 
 def test_a_branch_of_wan_14b() -> None:
@@ -55,7 +53,7 @@ def test_a_branch_of_wan_14b() -> None:
     [("flux_dev", 1), ("flux_dev", 0), ("sd3", 1), ("wan21_t2v", 1), ("ltxav", 1)],
 )
 def test_what_is_held_is_what_was_expected(family: str, probe_blocks: int) -> None:
-    """Without a probe, it is latents alone."""
+    """The most is held in a second stretch of two corrected steps; without a probe, it is latents alone."""
     config = replace(TOLERANT, probe_blocks=probe_blocks)
     _, report = sampled(corrected(family, config), family, steps=12, cfg=3.0)
 

@@ -1,11 +1,19 @@
 """A call whose velocity is known gives what a computed call gives, with the probe and without."""
 
 import inspect
+from collections.abc import Iterator
 
 import comfy.ldm.flux.model
 import comfy.samplers
 import pytest
-from runs import REPRESENTATIVES, corrected, evaluate_twice, relative_error, skip_unless_batched
+from runs import (
+    REPRESENTATIVES,
+    corrected,
+    evaluate_twice,
+    probe_always_asked,
+    relative_error,
+    skip_unless_batched,
+)
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
@@ -17,9 +25,10 @@ ROUNDING = 1e-5
 
 
 @pytest.fixture(autouse=True)
-def always_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+def always_in_doubt() -> Iterator[None]:
     """The probe is asked at every step."""
-    monkeypatch.setattr("adacorrection.adacorrection_core.rules.IN_DOUBT", (-1.0, float("inf")))
+    with probe_always_asked():
+        yield
 
 
 @pytest.mark.parametrize(("cfg", "batch"), [(1.0, 1), (3.0, 2)], ids=["one row", "four rows"])

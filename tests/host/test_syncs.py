@@ -11,7 +11,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from runs import REPRESENTATIVES, SOME_HITS, corrected, report_of
+from runs import REPRESENTATIVES, SOME_HITS, TOLERANT, corrected, probe_always_asked, report_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import comfy_host
@@ -76,19 +76,23 @@ def counted_waits() -> Iterator[Waits]:
         yield waits
 
 
-def test_one_wait_a_call(family: str) -> None:
-    assert_one_wait_a_call(family, SOME_HITS, 3.0 if tiny_models.takes_rows(family, 2) else 1.0)
+def test_one_wait_a_call_and_one_for_the_probe(family: str) -> None:
+    cfg = 3.0 if tiny_models.takes_rows(family, 2) else 1.0
+    with probe_always_asked():
+        assert_waits(family, TOLERANT, cfg, most=1 if family in tiny_models.WHOLE else 2)
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
 def test_one_wait_a_split_call_with_offload(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comfy.samplers, "can_concat_cond", lambda one, other: one is other)
     config = CorrectionConfig(target_speedup=2.0, cache_placement="offload")
-    assert_one_wait_a_call(family, config, calls=12)
+    assert_waits(family, config, calls=12)
 
 
-def assert_one_wait_a_call(family: str, config: CorrectionConfig, cfg: float = 3.0, calls: int = 6) -> None:
-    """Six steps of a run, cond and uncond in one call or in two."""
+def assert_waits(
+    family: str, config: CorrectionConfig, cfg: float = 3.0, calls: int = 6, most: int = 1
+) -> None:
+    """At most so many in each call of a run of six steps, cond and uncond in one call or in two."""
     model = corrected(family, config)
 
     with counted_waits() as waits:
@@ -100,7 +104,7 @@ def assert_one_wait_a_call(family: str, config: CorrectionConfig, cfg: float = 3
     assert report_of(model).hit_rate > 0
     during, between = waits.calls[1::2], waits.calls[0::2]
     assert len(during) == calls
-    assert all(call.total() <= 2 for call in during)  # the second one where the decision hung on the probe
+    assert max(call.total() for call in during) == most
     assert {name.rpartition(".")[2] for call in during for name in call} == {"read_waiting"}
     assert sum(call.total() for call in between[1:-1]) == 0
 

@@ -14,7 +14,7 @@ import comfy.sample
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import corrected, model_of
+from runs import TOLERANT, corrected, model_of
 from test_leftovers import assert_clean, only_new_objects  # noqa: F401  (a fixture for every test here)
 from torch import Tensor
 
@@ -63,7 +63,7 @@ def sample(model: ModelPatcher, family: str, seed: int, meeting: Meeting | None 
 @pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
 def test_several_threads(family: str) -> None:
     """One patched model in two threads, another patched clone in a third, the plain model in a fourth."""
-    model = corrected(family)
+    model = corrected(family, TOLERANT)
     models = [model, model, corrected(family), model_of(family)]
     alone = [sample(model, family, seed) for seed, model in enumerate(models)]
 
