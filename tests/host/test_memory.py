@@ -98,7 +98,7 @@ def test_a_model_in_half_precision_has_it_kept_so(
     corrector = (CORRECTOR_LATENTS + STEP_LATENTS) * 4 * numbers
     anchors, anchors_in_full = report.bytes_expected - corrector, in_full.bytes_expected - corrector
     assert anchors == pytest.approx(anchors_in_full / 2, rel=0.05)  # one number a token stays in float32
-    assert relative_error(latent, full) < CLOSE
+    assert relative_error(latent, full) < 2 * CLOSE
 
 
 @pytest.mark.parametrize("weights", [torch.bfloat16, torch.float8_e4m3fn], ids=str)
@@ -108,7 +108,7 @@ def test_it_is_the_precision_of_the_computation_that_counts(weights: torch.dtype
     for told, kept in ((None, {torch.float32}), (torch.bfloat16, {torch.bfloat16, torch.float16})):
         patched = corrected_clone(model, told)
         with what_is_kept() as found:
-            _, report = sampled(patched, "flux_dev", steps=8)
+            _, report = sampled(patched, "flux_dev", steps=12)
 
         assert found == kept
         assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
