@@ -31,4 +31,6 @@ def test_help_is_shown_whole(comfy: ComfyPage, kind: str) -> None:
 
     cut_off = page.evaluate(CUT_OFF)
     assert len(cut_off) >= 3 and max(cut_off) <= 0
+    comfy.page.evaluate("window.app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)")
+    expect(page).to_have_count(0)
     comfy.problems[:] = [problem for problem in comfy.problems if f"{kind}/en.md" not in problem]
