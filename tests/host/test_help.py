@@ -10,9 +10,6 @@ import pytest
 from comfy_api.latest import io
 from test_nodes import NODES, Node
 
-from adacorrection.adacorrection_core import PRESETS, CorrectionConfig
-from adacorrection.adacorrection_core.budget import Budget
-from adacorrection.adacorrection_core.risk import Schedule
 from adacorrection.nodes.apply import AdaCorrection
 from comfy_host import PACK_ROOT
 
@@ -92,19 +89,3 @@ def test_pictures_of_the_pages_are_there() -> None:
         name for page in FOLDER.glob("*.md") for name in re.findall(r"!\[.+?\]\((.+?)\)", page.read_text())
     }
     assert {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.jpg")} == pictures
-
-
-def test_few_steps_are_told_what_stays_as_near() -> None:
-    """The page's table of speed-ups by steps, from the layout that a run has."""
-    (table,) = re.findall(r"\| Steps \|.*\n.+\n((?:\|.+\n)+)", page_of(AdaCorrection))
-    for steps, *shown in (re.findall(r"[\d.]+x?|-", row) for row in table.splitlines()):
-        told = [as_near(preset.target_speedup, int(steps)) for preset in PRESETS.values()]
-        assert shown == told, steps
-
-
-def as_near(speedup: float, steps: int) -> str:
-    config = CorrectionConfig(target_speedup=speedup)
-    sigmas = tuple(1 - i / steps for i in range(steps + 1))
-    schedule = Schedule(sigmas, warmup_steps=config.warmup_steps)
-    kept = Budget.for_speedup(speedup, schedule, config.max_consecutive).note.values.get("kept")
-    return f"{kept}x" if kept else "-"
