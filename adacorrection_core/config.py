@@ -44,11 +44,11 @@ class CorrectionConfig:
     """Settings of one AdaCorrection run. Immutable: a run makes its own state from it.
 
     Args:
-        tolerance: bound on the risk of one stretch of corrected steps (`risk.py`): how far off the velocity
-            is expected to be, relative to itself, if held from the full pass on either side; both
-            multiplied, summed over the way that the sampler goes, the root of it. It ranks settings by the
-            error of the result and is not that error. 0 switches the cache off: the output is then bit for
-            bit the host's own. Higher is faster and further from full sampling.
+        tolerance: bound on the risk of one stretch of corrected steps: how far the velocity is expected to
+            turn up to the full passes on either side, over the way that the sampler goes (the formula is in
+            `risk.py`). It ranks settings by the error of the result and is not that error. 0 switches the
+            cache off: the output is then bit for bit the host's own. Higher is faster and further from full
+            sampling.
         sensitivity: gamma of the paper. Accelerated mode multiplies the measured correction weight by it:
             below 1 it holds on to the cached velocity, above 1 it trusts the forecast more. Paper mode
             takes clip(gamma * S, 0, 1) for the weight.

@@ -67,7 +67,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--methods", nargs="+", help="only methods with these names, or NAME=SETTING, of the groups")
     add("--truth", type=int, default=0, help=f"steps of {TRUTH} that make the truth; 0 leaves it out")
     add("--frechet", action="store_true", help=f"Frechet distance, for more than {FEATURES} pictures")
-    add("--resume", action="store_true", help="keep the pictures that an earlier, equal command finished")
+    add("--resume", action="store_true", help="keep what an equal command with the same code has finished")
     add("--out", type=Path, default=Path("out/bench"), help="where JSON and plot go, without an ending")
     return parser.parse_args(arguments)
 
