@@ -11,6 +11,7 @@ from bench import methods, results
 from bench.journal import Journal, JournalError
 from bench.provenance import PACKAGES, code_state
 from bench.results import Row, Sample
+from demo.sampler import Setting
 
 
 def row(fraction: float, psnr: float, method: str = "ours") -> Row:
@@ -65,6 +66,15 @@ def test_rows_are_means_and_medians():
     made = results.make_row("demo", "ours", "2x", samples)
     assert (made.latent_psnr, made.psnr, made.speedup, made.bytes_held) == (50.0, 51.0, 3.0, 20)
     assert made.block_fraction == pytest.approx(0.6)
+
+
+def test_a_method_is_asked_for_whole_or_at_one_setting():
+    half = methods.steps_only(Setting(28, 3.0))[3]
+    assert (half.name, half.value) == ("Fewer steps", "14")
+    assert command.is_asked_for(half, None)
+    assert command.is_asked_for(half, ["Fewer steps"])
+    assert command.is_asked_for(half, ["AdaCorrection", "Fewer steps=14"])
+    assert not command.is_asked_for(half, ["Fewer steps=12"])
 
 
 def test_the_command(tmp_path: Path, capsys, monkeypatch):
