@@ -73,7 +73,7 @@ def risk_chart(lanes: Lanes, theme: Theme) -> Chart | None:
     # A budget may let go of the tolerance at the end; the risks shall still be seen then.
     top = max(highest, min(max((cell.record.tolerance for cell in bounds), default=0.0), 2.5 * highest))
     key = [
-        Entry(lambda canvas, x, y: canvas.box(x, y, theme.weight_1), "error that a stretch adds up"),
+        Entry(lambda canvas, x, y: canvas.box(x, y, theme.weight_1), "what a stretch adds up"),
         Entry(line_mark(theme.alarm), tolerance_text(bounds), 1.2),
     ]
     bars = [(cell.start, cell.end, cell.record.risk, theme.weight_1) for cell in reused]

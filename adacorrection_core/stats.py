@@ -177,7 +177,7 @@ class RunReport:
             f"{self.num_steps} steps: {self.done()}",
             f"{self.block_fraction:.0%} of the block executions, hit rate {self.hit_rate:.0%}",
             f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
-            f"cache {self.bytes_held / 2**20:.1f} MB{' in RAM' if self.is_offloaded else ''}",
+            f"cache {in_words(self.bytes_held)}{' in RAM' if self.is_offloaded else ''}",
         ]
         if self.note:
             lines.append(self.note)
@@ -227,6 +227,12 @@ class RunReport:
             "risk": self.risk,
         }
         return json.dumps(finite({**asdict(self), **summary}))
+
+
+def in_words(size: int) -> str:
+    """Bytes as "0.25 MB", "67 MB" or "2.3 GB"."""
+    number, unit = (size / 2**30, "GB") if size >= 2**30 else (size / 2**20, "MB")
+    return f"{number:.2g} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
 def finite(value: object) -> object:

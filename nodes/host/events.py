@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from ...adacorrection_core.outlook import Outlook
 from ...adacorrection_core.sentences import say, to_page
-from ...adacorrection_core.stats import Outcome, RunReport, StepRecord, finite
+from ...adacorrection_core.stats import Outcome, RunReport, StepRecord, finite, in_words
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
@@ -78,11 +78,6 @@ def running_workflow() -> str | None:
     running, _ = server.prompt_queue.get_current_queue_volatile()
     extras = [item[3].get("extra_pnginfo") or {} for item in running]
     return next((extra["workflow"].get("id") for extra in extras if extra.get("workflow")), None)
-
-
-def in_words(size: int) -> str:
-    """Bytes as "1.1 MB" or "2.3 GB"."""
-    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
 
 
 def describe_model(family: str, probe_blocks: int) -> str:

@@ -24,6 +24,7 @@ from comfy_host import PACK_ROOT, find_host
 HELP = PACK_ROOT / "web" / "docs" / "images"
 README = PACK_ROOT / "docs" / "images"
 QUALITY = 85
+WIDTH, HEIGHT = 1560, 950  # of the pages, in pixels
 FEWEST_RUNS, MOST_RUNS, SLOWER = 4, 20, 1.15
 
 
@@ -49,13 +50,16 @@ def main() -> None:
 
 def opened_and_run(browser: Browser, server: Server, name: str, path: Path) -> ComfyPage:
     """A page on which a workflow has run, and a picture of all its nodes."""
-    comfy = ComfyPage.open(browser, server, is_vue=True, width=1800, height=950, scale=1.5)
+    comfy = ComfyPage.open(browser, server, is_vue=True, width=WIDTH, height=HEIGHT, scale=1.5)
     workflow: dict[str, Any] = json.loads((PACK_ROOT / "workflows" / f"{name}.json").read_text())
     comfy.load(workflow)
     run_undisturbed(comfy)
     comfy.command("Comfy.Canvas.FitView")
     comfy.page.wait_for_timeout(8000)  # pictures load, messages go and the view comes to rest: nothing tells
-    save(Image.open(io.BytesIO(comfy.page.screenshot())).resize((1800, 950), Image.Resampling.LANCZOS), path)
+    save(
+        Image.open(io.BytesIO(comfy.page.screenshot())).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS),
+        path,
+    )
     return comfy
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord
+from adacorrection_core.stats import Outcome, Reason, RunReport, StepRecord, in_words
 
 
 def record(step, outcome=Outcome.COMPUTE, reason=None, **changes):
@@ -82,3 +82,8 @@ def test_json_is_valid_and_whole():
     assert loaded["records"][0]["tolerance"] is None
     assert loaded["records"][1]["outcome"] == "corrected"
     assert loaded["block_fraction"] == unbounded.block_fraction
+
+
+def test_bytes_in_words():
+    sizes = (2**18, 67 * 2**20, int(2.34 * 2**30), 120 * 2**30)
+    assert [in_words(size) for size in sizes] == ["0.25 MB", "67 MB", "2.3 GB", "120 GB"]

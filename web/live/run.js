@@ -116,8 +116,8 @@ export function describeRun(run, words) {
 }
 
 function size(bytes) {
-  const isLarge = bytes >= 2 ** 30;
-  return `${(bytes / 2 ** (isLarge ? 30 : 20)).toFixed(1)} ${isLarge ? "GB" : "MB"}`;
+  const [number, unit] = bytes >= 2 ** 30 ? [bytes / 2 ** 30, "GB"] : [bytes / 2 ** 20, "MB"];
+  return `${number < 10 ? Number(number.toPrecision(2)) : Math.round(number)} ${unit}`;
 }
 
 export const percent = (share) => `${Math.round((share ?? 0) * 100)}%`;
