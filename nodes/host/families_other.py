@@ -4,6 +4,8 @@ Facts and their places in ComfyUI 0.33 (https://github.com/yzkee/ComfyUI/tree/78
     ACE-Step      ace/model.py 334, ace/ace_step15.py 698
     Stable Audio  audio/dit.py 670-720, memory tokens and the time's before the sound's
     TripoSplat    triposplat/model.py 300-330, one sequence of latent, picture and camera
+    MiniMax Music minimax_music/dit.py 185-213, long songs in windows that overlap
+    Trellis 2     trellis2/model.py 945-1151, a model a stage, and voxels with or without gaps
 """
 
 from __future__ import annotations
@@ -69,5 +71,19 @@ OTHERS: tuple[Family, ...] = (
         (Stage("blocks", (0, "x")),),
         Tokens("model_channels", has_text=True, more=camera_token, is_sequence=True),
         example=Example("TripoSplat", 1024, "shape", (8192, 16)),
+    ),
+    # Each block runs once for every window of a long song.
+    Family(
+        "MiniMax Music 3",
+        ("minimax_music.dit.MiniMaxMusic3DiT",),
+        (),
+        example=Example("MiniMax Music 3", 2048, "minute", (128, 5167)),
+    ),
+    # One of its four transformers runs, as the stage has it; three of them on sparse tensors.
+    Family(
+        "Trellis 2",
+        ("trellis2.model.Trellis2",),
+        (),
+        example=Example("Trellis 2", 1536, "shape", (32, 16, 16, 16)),
     ),
 )

@@ -11,6 +11,7 @@ Facts and their places in ComfyUI 0.33 (https://github.com/yzkee/ComfyUI/tree/78
     Cosmos        cosmos/model.py 524-539, tokens (T, H, W, B, D); predict2.py 918-928, (B, T, H, W, D)
     Kandinsky 5   kandinsky5/model.py 374-384
     MiniMax       minimax/model.py 700, tokens (N, D): one conditioning and one video a call
+    SeedVR2       seedvr/model.py 1241-1361, tokens (N, D) of all rows end to end
 """
 
 from __future__ import annotations
@@ -133,5 +134,12 @@ VIDEOS: tuple[Family, ...] = (
         (Stage("blocks", (0, "x"), layout=UNBATCHED),),
         Tokens(has_text=True, more=minimax_audio_tokens),
         example=Example("MiniMax H3", 5376, "video"),
+    ),
+    # Swaps the halves of a batch, cond and uncond, on the way in and out.
+    Family(
+        "SeedVR2",
+        ("seedvr.model.NaDiT",),
+        (),
+        example=Example("SeedVR2 3B", 2560, "video", (16, 21, 60, 104)),
     ),
 )

@@ -20,14 +20,11 @@ DOCUMENT = comfy_host.PACK_ROOT / "docs" / "families.md"
 PICTURE = (1024, 1024)
 VIDEO = (480, 832)
 FRAMES = 81
-# Classes of the host's models without an entry, and whether anything is sampled with them.
+# Classes of the host's models without an entry: nothing is sampled with them.
 NOT_IN_THE_TABLE = {
-    "seedvr.model.NaDiT": True,
-    "minimax_music.dit.MiniMaxMusic3DiT": True,
-    "trellis2.model.Trellis2": True,
-    "rt_detr.rtdetr_v4.RTv4": False,
-    "depth_anything_3.model.DepthAnything3Net": False,
-    "sam3.detector.SAM3Model": False,
+    "rt_detr.rtdetr_v4.RTv4",
+    "depth_anything_3.model.DepthAnything3Net",
+    "sam3.detector.SAM3Model",
 }
 
 HEAD = """\
@@ -57,10 +54,7 @@ from `nodes/host/families*.py`, and a test compares the two.
 """
 
 TAIL = """
-Three more transformers of ComfyUI 0.33 have no entry and are treated as a whole: SeedVR2, which takes one
-step, MiniMax Music 3 and Trellis 2. That they are recognised is tested; nothing has been sampled with them,
-since their sizes are in their code: 32 blocks, or 2.5 and 3.9 billion numbers. RT-DETR, Depth Anything 3 and
-SAM 3 are no samplers.
+RT-DETR, Depth Anything 3 and SAM 3, the other transformers of ComfyUI 0.33, are no samplers.
 """
 
 

@@ -36,6 +36,7 @@ class Family:
     prefix:        what the key names of its files begin with
     beside:        makes weights that stand in its files beside the diffusion model's
     defaults:      sizes of parts that no argument reaches, by class in the same module
+    constants:     the same where they are numbers in the code, old to new
     """
 
     module: str
@@ -55,6 +56,7 @@ class Family:
     prefix: str = ""
     beside: Callable[[], dict[str, torch.Tensor]] = dict
     defaults: dict[str, dict[str, int]] = field(default_factory=dict)
+    constants: dict[str, dict[int, int]] = field(default_factory=dict)
 
 
 def conditioning(cross_attn: tuple[int, ...], **options: Any) -> MakeConditioning:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
+from types import CodeType, FunctionType
 from typing import Any
 from unittest import mock
 
@@ -251,7 +252,24 @@ def sizes_told(family: Family) -> Iterator[None]:
             names = inspect.getfullargspec(function).args[-len(function.__defaults__) :]
             values = dict(zip(names, function.__defaults__, strict=True)) | sizes
             patches.enter_context(mock.patch.object(function, "__defaults__", tuple(values.values())))
+        for part, numbers in family.constants.items():
+            cls = getattr(importlib.import_module(module), part)
+            init = cls.__init__
+            rest = (init.__globals__, init.__name__, init.__defaults__, init.__closure__)
+            told = FunctionType(with_numbers(init.__code__, numbers), *rest)
+            patches.enter_context(mock.patch.object(cls, "__init__", told))
         yield
+
+
+def with_numbers(code: CodeType, numbers: dict[int, int]) -> CodeType:
+    """A function's code with other numbers in it, and in what is defined inside of it."""
+
+    def other(constant: object) -> object:
+        if isinstance(constant, CodeType):
+            return with_numbers(constant, numbers)
+        return numbers.get(constant, constant) if type(constant) is int else constant
+
+    return code.replace(co_consts=tuple(map(other, code.co_consts)))
 
 
 def _import(path: str) -> type[nn.Module]:

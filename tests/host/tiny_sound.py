@@ -39,6 +39,7 @@ ACE_15 = {
     "encoder_num_heads": 1,
 }
 STABLE_AUDIO = {"embed_dim": WIDTH, "depth": 4, "num_heads": 2, "project_cond_tokens": True}
+TRELLIS = {"model_channels": 64, "cond_channels": 32, "num_blocks": 4, "num_heads": 1, "mlp_ratio": 2.0}
 TRIPOSPLAT = {
     "q_token_length": 64,
     "model_channels": 64,
@@ -47,6 +48,12 @@ TRIPOSPLAT = {
     "num_refiner_blocks": 1,
     "cond2_channels": None,
 }
+
+
+def voxels(count: int) -> Tensor:
+    """(count, 4) places of voxels, behind the number of their shape in the batch."""
+    places = torch.randperm(32**3, generator=torch.Generator().manual_seed(0))[:count].int()
+    return torch.stack([0 * places, places // 1024, places // 32 % 32, places % 32], dim=1)
 
 
 def seconds(*names: str, **features: str) -> Callable[[], dict[str, Tensor]]:
@@ -153,6 +160,36 @@ SOUND: dict[str, Family] = {
         forced=("num_heads",),
         since=(0, 33),
         beside=seconds("seconds_total", fourier_features_type="expo"),
+    ),
+    # All its sizes are numbers in its code.
+    "minimax_music3": Family(
+        module="comfy.ldm.minimax_music.dit.MiniMaxMusic3DiT",
+        arguments={},
+        latent_shape=(1, 128, 32),
+        conditioning=conditioning((1, 12, 8 * 4096), conditioning_scale=lambda _: torch.ones(1, 1, 1)),
+        blocks=("diffusion_transformer.transformer.layers",),
+        is_whole=True,
+        constants={
+            "MiniMaxMusic3DiT": {2048: 64},
+            "DiffusionTransformer": {2304: 320, 2048: 64},
+            "ContinuousTransformer": {2304: 320, 2048: 64, 8192: 64, 36: 4},
+        },
+    ),
+    # The stage that gives shape to voxels, of which there are 40.
+    "trellis2": Family(
+        module="comfy.ldm.trellis2.model.Trellis2",
+        arguments=TRELLIS | {"resolution": 64, "init_txt_model": True},
+        latent_shape=(1, 32, 40, 1),
+        conditioning=conditioning(
+            (1, 8, 32),
+            embeds=(1, 8, 32),
+            trellis2_generation_mode="shape_generation",
+            trellis2_coords=lambda _: voxels(40),
+            trellis2_coord_counts=lambda _: torch.tensor([40]),
+        ),
+        blocks=("img2shape.blocks",),
+        forced=tuple(TRELLIS),
+        is_whole=True,
     ),
     # The latent's tokens, the picture's, and the camera's one in a single sequence.
     "triposplat": Family(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import torch
+
 from tiny_family import WIDTH, Family, attended, conditioning, vision
 
 HUNYUAN_VIDEO = {
@@ -41,6 +43,7 @@ HUNYUAN_VIDEO_15 = HUNYUAN_VIDEO | {
     "meanflow_sum": True,
 }
 
+SEEDVR2 = {"vid_dim": 64, "heads": 1, "num_layers": 4, "mm_layers": 2}
 
 LTX = {
     "in_channels": 128,
@@ -237,5 +240,17 @@ VIDEO: dict[str, Family] = {
         conditioning=conditioning((1, 8, 3584), pooled_output=(1, 768)),
         blocks=("visual_transformer_blocks",),
         closeness=0.4,
+    ),
+    # Detection knows it by the 32nd of its blocks, here all that there is of that one. The video to restore
+    # is the same for both conditionings.
+    "seedvr2": Family(
+        module="comfy.ldm.seedvr.model.NaDiT",
+        arguments=SEEDVR2 | {"norm_eps": 1e-5, "mlp_type": "swiglu", "vid_out_norm": True},
+        latent_shape=(1, 16, 2, 4, 4),
+        conditioning=conditioning((1, 8, 5120), condition=lambda _: 0.1 * torch.ones(1, 17, 2, 4, 4)),
+        blocks=("blocks",),
+        forced=tuple(SEEDVR2),
+        is_whole=True,
+        beside=lambda: {"blocks.31.mlp.all.proj_in_gate.weight": torch.zeros(1)},
     ),
 }
