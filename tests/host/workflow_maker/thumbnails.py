@@ -69,10 +69,12 @@ def of_run(server: Server, workflow: dict[str, Any]) -> Image.Image:
 
 
 def run_anew(server: Server, prompt: api.Prompt) -> Run:
-    """Run a prompt, also where the server knows its outcome."""
-    server.post("/free", {"free_memory": True})
-    run = server.run(prompt)
-    assert run.ending == "execution_success", run.details
+    """Run a prompt, also where the server knows its outcome; now and then it does not forget at once."""
+    run = Run()
+    while not run.states:
+        server.post("/free", {"free_memory": True})
+        run = server.run(prompt)
+        assert run.ending == "execution_success", run.details
     return run
 
 
