@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from adacorrection_core import anchors, corrector, risk
+from adacorrection_core import anchors, corrector, risk, settlement
 from adacorrection_core.correction import WeightPosterior
 from adacorrection_core.corrector import Corrector
 from adacorrection_core.risk import Stretch
-from adacorrection_core.settlement import Settlement
 
 Patch = tuple[object, str, object]
 risk_of = Stretch.risk
@@ -55,8 +54,8 @@ PARTS = (
         "no corrector",
         patches=((Corrector, "computed", lambda *_: None), (Corrector, "corrected", lambda *_: None)),
     ),
-    Part("pass's own output not moved", patches=((Settlement, "response", always(0.0)),)),
-    Part("pass's own output moved all the way", patches=((Settlement, "response", always(1.0)),)),
+    Part("pass's own output not moved", patches=((settlement, "response", always(0.0)),)),
+    Part("pass's own output moved all the way", patches=((settlement, "response", always(1.0)),)),
     Part("interpolated by a line", patches=((corrector, "KNOTS", 2),)),
     Part(
         "forecast and interpolated by noise level",
