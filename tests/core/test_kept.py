@@ -62,6 +62,16 @@ def test_an_anchor_in_half_precision(dtype, is_offloaded):
     assert off.norm() < 2**-11 * (NUMBERS / 3).norm()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda_it_waits_in_pinned_memory():
+    numbers = NUMBERS.cuda()
+    kept = keep(numbers, torch.float16).in_ram()
+    torch.cuda.synchronize()
+    assert kept.tensor.device.type == "cpu"
+    assert kept.tensor.is_pinned()
+    assert torch.equal(kept.near(numbers), numbers.half().float())
+
+
 def run_in(dtype):
     """Outputs, outcomes, and the precisions kept, of a run whose model is given this one."""
     model, run = ToyModel(), new_run(LOOSE)

@@ -1,6 +1,7 @@
 """ControlNet residuals, which the host adds between blocks: neither lost nor counted twice."""
 
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from runs import (
     corrected,
     evaluate_twice,
     model_of,
+    probe_always_asked,
     relative_error,
     sampled,
 )
@@ -90,13 +92,18 @@ def test_control_without_correction_is_bit_identical(family: str, cfg: float) ->
 
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
-def test_replay_with_control(family: str, cfg: float) -> None:
+@pytest.mark.parametrize("is_probed", [True, False], ids=["first block", "no block"])
+def test_replay_with_control(family: str, cfg: float, is_probed: bool) -> None:
+    """What the host adds between the blocks of a corrected step has no say, whether one of them runs or none."""
     positive, negative = controlled(family)
+    model = corrected(family, REPLAY)
 
-    full, held = evaluate_twice(
-        corrected(family, REPLAY), family, cfg=cfg, positive=positive, negative=negative
-    )
+    with probe_always_asked() if is_probed else nullcontext():
+        full, held = evaluate_twice(model, family, cfg=cfg, positive=positive, negative=negative)
 
+    assert [record.blocks_run for record in report_of(model).reused] == int(cfg > 1) * [is_probed] + [
+        is_probed
+    ]
     assert relative_error(held, full) < 1e-5
 
 

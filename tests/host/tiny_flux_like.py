@@ -171,6 +171,14 @@ FLUX_LIKE: dict[str, Family] = {
         conditioning=conditioning((1, 8, 64), pooled_output=(1, 32)),
         blocks=("joint_blocks",),
     ),
+    # Stable Diffusion 3.5 Medium: the first blocks attend to the image a second time.
+    "sd35": Family(
+        module="comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper",
+        arguments=SD3 | {"x_block_self_attn_layers": [0, 1]},
+        latent_shape=(1, 16, 16, 16),
+        conditioning=conditioning((1, 8, 64), pooled_output=(1, 32)),
+        blocks=("joint_blocks",),
+    ),
     "aura": Family(
         module="comfy.ldm.aura.mmdit.MMDiT",
         arguments=AURA,

@@ -58,6 +58,13 @@ WANS: dict[str, Family] = {
         concat_latent_image=VIDEO,
         clip_vision_output=CLIP,
     ),
+    # Its control video is 32 channels of the input, its reference picture tokens before the video's.
+    "wan21_fun_control": wan(
+        {"model_type": "i2v", "in_dim": 48, "in_dim_ref_conv": 16},
+        concat_latent_image=(1, 32, 2, 8, 8),
+        reference_latents=lambda generator: [torch.randn(1, 16, 1, 8, 8, generator=generator)],
+        clip_vision_output=CLIP,
+    ),
     "wan22_5b": wan({"in_dim": 48, "out_dim": 48}, (1, 48, 2, 8, 8)),  # told apart by its 48 channels
     # 32 channels of the video to keep or change and 64 of its mask.
     "wan21_vace": wan(
