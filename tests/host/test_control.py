@@ -94,7 +94,7 @@ def test_control_without_correction_is_bit_identical(family: str, cfg: float) ->
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 @pytest.mark.parametrize("is_probed", [True, False], ids=["first block", "no block"])
 def test_replay_with_control(family: str, cfg: float, is_probed: bool) -> None:
-    """What the host adds between the blocks of a corrected step has no say, whether one of them runs or none."""
+    """What the host adds between the blocks of a corrected step has no say, whether one runs or none."""
     positive, negative = controlled(family)
     model = corrected(family, REPLAY)
 
