@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adacorrection_core.base_rules import StretchRule
 from bench import __main__ as command
 from bench import methods, results
 from bench.journal import Journal, JournalError
@@ -124,6 +125,10 @@ def test_solvers_truth_features_and_a_run_that_is_taken_up(tmp_path: Path, capsy
     assert "latent PSNR, dB, to the truth, at" in capsys.readouterr().out
     assert command.main([*arguments, "--steps", "9", "--prompts", "4", "--resume"]) == 2
     assert "other conditions" in capsys.readouterr().err
+
+
+def test_every_base_rule_is_compared():
+    assert {make for _, _, make in methods.BASE_RULES} == set(StretchRule.__subclasses__())
 
 
 @pytest.mark.parametrize("kind", ["rules", "ablation"])
