@@ -110,5 +110,5 @@ def test_a_patch_that_is_no_cache_is_none(caplog: pytest.LogCaptureFixture) -> N
 
     _, report = sampled(apply_correction(model, CorrectionConfig(target_speedup=1.5)), FAMILY, steps=STEPS)
 
-    assert not report.note
+    assert "is at work" not in report.note
     assert report.hit_rate > 0
