@@ -165,15 +165,7 @@ NEWER: dict[str, Family] = {
         ),
         blocks=("blocks",),
         forced=("num_blocks", "num_heads", "crossattn_emb_channels", "adaln_lora_dim"),
-        defaults={
-            "LLMAdapter": {
-                "source_dim": 32,
-                "target_dim": 64,
-                "model_dim": 32,
-                "num_layers": 1,
-                "num_heads": 1,
-            }
-        },
+        defaults={"LLMAdapter": ANIMA_ADAPTER},
     ),
     "z_image_pixel": Family(
         module="comfy.ldm.lumina.model.NextDiTPixelSpace",
