@@ -34,22 +34,22 @@ What AdaCorrection knows of each family that ComfyUI runs. `tests/host/families_
 from `nodes/host/families*.py`, and a test compares the two.
 
 - *Level*: with a target, which all presets but Custom have, the noise level decides when a pass is due, and
-  no block is looked at. With a tolerance the *probe* does where that leaves it in doubt: the first block of
+  no block is looked at. With a tolerance the probe does where that leaves it in doubt: the first block of
   the first list (`probe_blocks` of them). At the level *whole model* there is none. A transformer that is not
   in this table is treated so too. U-Nets are refused.
-- *Looked at*: the tokens that the probe compares. *image* leaves out the prompt's in a joint sequence.
-- *Target*, *tolerance*: MB that a branch holds in a model that computes in half precision, as most do; twice
-  as many in one that computes in float32. A branch is one conditioning; most runs have two. With a target
-  it is velocity and clean latent of two full passes, which grows with the size; with a tolerance their
-  probes as well, of at most 1024 tokens. A picture has {side} x {side} pixels, a video {frames} frames of
-  {width} x {height}, without its sound.
+- *Probe*: the tokens that it compares. *image* leaves out the prompt's in a joint sequence.
+- *Target*, *tolerance*: MB that a branch holds in a model that computes in half precision, as most do; about
+  twice as many in one that computes in float32. A branch is one conditioning; most runs have two. With a
+  target it is velocity and clean latent of two full passes, which grows with the size; with a tolerance their
+  probes as well, of at most 1024 tokens. A picture is a megapixel ({side} x {side}), a video {frames} frames
+  of {width} x {height}, without its sound.
 - The corrector holds {settlement:g} times what a branch does with a target once more for the whole run, and
   always in float32.
 - *Tested*: by the contract tests, on small models of the real classes: bit for bit the host's own output
   without corrections, fewer blocks and a near picture with a preset, the same again from the same seed, cond
   and uncond in one call and in two, bytes held as expected, and nothing left after a run.
 
-| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Looked at | Model | Target | Tolerance | Tested |
+| Family | Classes (`comfy.ldm`) | Blocks | Level | Layout | Probe | Model | Target | Tolerance | Tested |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
@@ -94,8 +94,10 @@ def row(family: Any) -> str:
 
 def memory(family: Any) -> tuple[str, str]:
     """What a branch of a published model holds with a target and with a tolerance, in MB."""
-    makes, (target, tolerance) = family.example.makes, branch_sizes(family)
-    return tuple(f"{size.bytes_held / 1e6:.1f} a {makes}" for size in (target, tolerance))
+    makes = family.example.makes
+    target, tolerance = (size.bytes_held / 1e6 for size in branch_sizes(family))
+    growth = f", {target / FRAMES:.2f} a frame" if makes == "video" else ""
+    return f"{target:.1f} a {makes}{growth}", f"{tolerance:.1f} a {makes}"
 
 
 def settlement_share(family: Any) -> float:
