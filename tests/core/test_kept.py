@@ -64,7 +64,7 @@ def test_an_anchor_in_half_precision(dtype, is_offloaded):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_cuda_it_waits_in_pinned_memory():
-    numbers = NUMBERS.cuda()
+    numbers = NUMBERS.to(torch.cuda.current_device())
     kept = keep(numbers, torch.float16).in_ram()
     torch.cuda.synchronize()
     assert kept.tensor.device.type == "cpu"
