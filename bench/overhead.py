@@ -27,20 +27,28 @@ from demo.words import MAX_TOKENS, WIDTH
 
 MODEL = Path(__file__).parents[1] / "demo" / "model"
 NUM_STEPS = 28
-# The demo's network with random weights: cond and uncond of one picture.
-DEMO = Spec(
+
+
+class DemoSpec(Spec):
+    """The demo's network, which is tiny already."""
+
+    @property
+    def timestep_unit(self) -> float:
+        """What it calls pure noise."""
+        return 1.0
+
+
+# With random weights: cond and uncond of one picture.
+DEMO = DemoSpec(
     "demo",
     "64 x 64",
     lambda **config: new_flux(),
-    {},
     {},
     {
         "hidden_states": (2, (LATENT_SIDE // 2) ** 2, 4 * LATENT_CHANNELS),
         "encoder_hidden_states": (2, MAX_TOKENS, WIDTH),
         "pooled_projections": (2, WIDTH),
     },
-    {},
-    1.0,
     branches=("cond", "uncond"),
     cfg=3.0,
     extra=flux_positions,
