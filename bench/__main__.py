@@ -4,7 +4,6 @@
     python -m bench --groups ours steps rules          # parts of it
     python -m bench --groups ours steps solvers --truth 200   # also against the solver's own truth
     python -m bench --groups ours --seeds 0 1 2 3 4 5 6 7 --frechet --resume   # long ones can be cut off
-    python -m bench --model ../shared/models/tinyflux   # other weights of the demo's network
 
 Prints tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions.
 Fidelity is measured against the full run with the same seed. Each timed run has a full run beside it.
@@ -16,11 +15,10 @@ import argparse
 import math
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -31,13 +29,11 @@ from bench.peers import latent_psnr
 from bench.provenance import code_state
 from bench.solvers import TRUTH, integrate
 from demo.flux import new_noise, simple_sigmas
-from demo.flux_keys import bfl_to_diffusers
 from demo.measures import PSNR_CAP_DB, psnr, ssim
 from demo.methods import full
 from demo.picture_code import PictureCode
 from demo.sampler import (
-    PROMPTS,
-    WEIGHTS,
+    MODEL_FOLDER,
     DemoModel,
     Result,
     Setting,
@@ -45,9 +41,7 @@ from demo.sampler import (
     load_model,
     sample,
 )
-from demo.words import load_conditioning
 
-MODEL = Path(__file__).parents[1] / "demo" / "model"
 FRACTIONS = (0.25, 0.3, 0.33, 0.36, 0.42, 0.48, 0.5, 0.6, 0.7)
 GROUPS = ("ours", "steps", "rules", "peers", "solvers", "ablation")
 
@@ -63,23 +57,13 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=int, default=28, help="steps of the full run")
     add("--cfg", type=float, default=3.0, help="guidance scale")
     add("--groups", nargs="+", choices=GROUPS, default=GROUPS[:4], help="what to compare")
-    add("--model", type=Path, default=MODEL, help="folder with weights and prompts of the demo's network")
+    add("--model", type=Path, default=MODEL_FOLDER, help="folder with a network's weights; see demo.networks")
     add("--methods", nargs="+", help="only methods with these names, or NAME=SETTING, of the groups")
     add("--truth", type=int, default=0, help=f"steps of {TRUTH} that make the truth; 0 leaves it out")
     add("--frechet", action="store_true", help=f"Frechet distance, for more than {FEATURES} pictures")
     add("--resume", action="store_true", help="keep what an equal command with the same code has finished")
     add("--out", type=Path, default=Path("out/bench"), help="where JSON and plot go, without an ending")
     return parser.parse_args(arguments)
-
-
-def load(folder: Path) -> DemoModel:
-    """The demo model, with the weights and prompts of another folder where that is asked for."""
-    model = load_model(MODEL)
-    if folder.resolve() == MODEL:
-        return model
-    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-    model.transformer.load_state_dict(bfl_to_diffusers(weights), assign=True)
-    return replace(model, conditioning=load_conditioning(folder / PROMPTS))
 
 
 def is_asked_for(contender: methods.Contender, names: list[str] | None) -> bool:
@@ -158,7 +142,7 @@ def measure(options: argparse.Namespace) -> tuple[list[results.Row], float]:
     Returns:
         the rows, and the rank correlation of reported risk and error over all of AdaCorrection's runs.
     """
-    model, setting = load(options.model), Setting(options.steps, options.cfg)
+    model, setting = load_model(options.model), Setting(options.steps, options.cfg)
     name = options.model.resolve().name
     all_methods = contenders(list(options.groups), setting)
     all_methods = [m for m in all_methods if is_asked_for(m, options.methods)]

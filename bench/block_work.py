@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from adacorrection_core.diffusers_families import family_of
+
 
 @dataclass
 class BlockWork:
@@ -82,5 +84,6 @@ def counted(model: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[BlockWork
 
 
 def blocks_of(transformer: nn.Module) -> list[nn.Module]:
-    """The blocks of a diffusers Flux, in the order in which they are called."""
-    return [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    """The blocks of a diffusers transformer, in the order in which they are called."""
+    stages = family_of(transformer).stages
+    return [block for stage in stages for block in getattr(transformer, stage.blocks)]

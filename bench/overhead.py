@@ -13,7 +13,6 @@ import argparse
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -22,10 +21,9 @@ from bench.gpu_models import Spec, flux_positions
 from bench.gpu_timing import Bench, measured
 from demo.flux import LATENT_CHANNELS, LATENT_SIDE, new_flux
 from demo.methods import Method, adaptive_target, full
-from demo.sampler import DemoModel, Result, Setting, load_model, sample
+from demo.sampler import MODEL_FOLDER, DemoModel, Result, Setting, load_model, sample
 from demo.words import MAX_TOKENS, WIDTH
 
-MODEL = Path(__file__).parents[1] / "demo" / "model"
 NUM_STEPS = 28
 
 
@@ -121,7 +119,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(step_costs(arguments.pairs), flush=True)
-    model, setting = load_model(MODEL), Setting(NUM_STEPS)
+    model, setting = load_model(MODEL_FOLDER), Setting(NUM_STEPS)
     timed(model, full(NUM_STEPS), setting)
     print(f"{'method':32} {'blocks':>7} {'wall':>7} {'CPU':>7} {'speed-up':>9}   (ratios to the full run)")
     for method in methods():

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import count
 from typing import Any
 
-from torch import nn
+from diffusers import CacheMixin
+from torch import Tensor, nn
+
+from adacorrection_core.diffusers_families import family_of
 
 Value = float | str
 Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
@@ -78,18 +82,37 @@ def restored(transformer: nn.Module) -> Iterator[None]:
             table.update(content)
 
 
+def hand_text_on(transformer: nn.Module) -> None:
+    """Let SD3's last block return the text that it was given, where it returns none: caches subtract it.
+
+    Nothing reads that text. `restored` undoes it.
+    """
+    block = transformer.transformer_blocks[-1]
+    if not getattr(block, "context_pre_only", False):
+        return
+    forward = block.forward
+
+    @wraps(forward)  # cache-dit looks at the signature
+    def forward_with_text(
+        hidden_states: Tensor, encoder_hidden_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        return encoder_hidden_states, forward(hidden_states, encoder_hidden_states, *args, **kwargs)[1]
+
+    block.forward = forward_with_text
+
+
 @contextmanager
 def one_cache_context(transformer: nn.Module, num_steps: int) -> Iterator[None]:
     """Runs each call of the transformer inside diffusers' cache context, as a pipeline does.
 
     Cond and uncond share a batch, so there is one context; it is told the step and the noise level.
     """
-    forward, steps = transformer.forward, count()
+    forward, steps, noise_level = transformer.forward, count(), family_of(transformer).noise_level
 
     def forward_in_context(*args: Any, **kwargs: Any) -> Any:
-        sigma = float(kwargs["timestep"].flatten()[0])
+        sigma = float(noise_level(kwargs["timestep"])[0])
         place = {"step_index": next(steps), "num_inference_steps": num_steps, "sigma": sigma}
-        with transformer.cache_context("cond_uncond", **place):
+        with CacheMixin.cache_context(transformer, "cond_uncond", **place):  # SD3's lacks the mixin
             return forward(*args, **kwargs)
 
     with instance_attributes(transformer, forward=forward_in_context):

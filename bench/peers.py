@@ -10,7 +10,7 @@
                 sample()
             print(peer.name, value, work.fraction(num_steps))
 
-The transformer is diffusers' FluxTransformer2DModel, called by keyword once a step, `timestep` from 1 to 0,
+The transformer is diffusers' FluxTransformer2DModel or SD3Transformer2DModel, called by keyword once a step,
 with cond before uncond in one batch, or cond alone. Each peer is the project's own code; its note says what
 is not at its authors' default. Run as a command, this prints what each comes to on one picture.
 """
@@ -29,11 +29,10 @@ from bench.peer import Peer
 from bench.peers_cache_dit import CACHE_DIT_PEERS
 from bench.peers_diffusers import DIFFUSERS_PEERS
 from demo.flux import new_noise, simple_sigmas
-from demo.sampler import DemoModel, euler, guided_velocity, load_model
+from demo.sampler import MODEL_FOLDER, DemoModel, euler, guided_velocity, load_model
 
 __all__ = ["PEERS", "Peer", "blocks_of", "counted"]
 
-MODEL = Path(__file__).parents[1] / "demo" / "model"
 PEERS: list[Peer] = [*DIFFUSERS_PEERS, *CACHE_DIT_PEERS]
 
 
@@ -69,11 +68,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[28], help="steps of the sampler")
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="folder with a network's weights")
     parser.add_argument("--prompt", type=int, default=0, help="prompt, by number")
     parser.add_argument("--cfg", type=float, default=3.0, help="guidance scale")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = load_model(MODEL)
+    model = load_model(arguments.model)
     print(f"{'peer':38} {'knob':>14} {'value':>7} {'steps':>5} {'blocks':>6} {'PSNR':>6}")
     for peer in PEERS:
         for num_steps in arguments.steps if arguments.cfg != 1 or not peer.needs_guidance else ():

@@ -10,15 +10,18 @@ from typing import Any
 os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "ERROR")  # read at import; by default ten lines a context
 import cache_dit  # noqa: E402
 from cache_dit import (  # noqa: E402
+    BlockAdapter,
     CalibratorConfig,
     DBCacheConfig,
     DMDCalibratorConfig,
     FoCaCalibratorConfig,
+    ForwardPattern,
     TaylorSeerCalibratorConfig,
 )
+from diffusers import SD3Transformer2DModel  # noqa: E402
 from torch import nn  # noqa: E402
 
-from bench.peer import Context, Peer, restored  # noqa: E402
+from bench.peer import Context, Peer, hand_text_on, restored  # noqa: E402
 
 
 @contextmanager
@@ -30,11 +33,16 @@ def enabled(
         Fn_compute_blocks=1, enable_separate_cfg=False, num_inference_steps=num_steps, **settings
     )
     with restored(transformer):
-        cache_dit.enable_cache(transformer, cache_config=config, calibrator_config=calibrator)
+        hand_text_on(transformer)
+        target = transformer
+        if isinstance(transformer, SD3Transformer2DModel):  # its own entry for SD3 wants the pipeline
+            blocks, pattern = transformer.transformer_blocks, ForwardPattern.Pattern_1
+            target = BlockAdapter(transformer=transformer, blocks=blocks, forward_pattern=pattern)
+        cache_dit.enable_cache(target, cache_config=config, calibrator_config=calibrator)
         try:
             yield
         finally:
-            cache_dit.disable_cache(transformer)
+            cache_dit.disable_cache(target)
 
 
 def db_cache(calibrator: CalibratorConfig | None = None) -> Context:

@@ -13,30 +13,42 @@ import torch
 from diffusers import (
     FasterCacheConfig,
     FirstBlockCacheConfig,
+    FluxTransformer2DModel,
     MagCacheConfig,
     PyramidAttentionBroadcastConfig,
     TaylorSeerCacheConfig,
+    hooks,
 )
 from diffusers.hooks import SeaCacheConfig
 from diffusers.utils import logging
 from torch import Tensor, nn
 
-from bench.peer import Context, Peer, instance_attributes, one_cache_context, restored
+from adacorrection_core.diffusers_families import family_of
+from bench.peer import Context, Peer, hand_text_on, instance_attributes, one_cache_context, restored
 from demo.flux import pack, unpack
 
 TRAINED_TIMESTEPS = 1000
+APPLY: dict[type, Callable[[nn.Module, Any], None]] = {
+    FasterCacheConfig: hooks.apply_faster_cache,
+    FirstBlockCacheConfig: hooks.apply_first_block_cache,
+    MagCacheConfig: hooks.apply_mag_cache,
+    PyramidAttentionBroadcastConfig: hooks.apply_pyramid_attention_broadcast,
+    SeaCacheConfig: hooks.apply_sea_cache,
+    TaylorSeerCacheConfig: hooks.apply_taylorseer_cache,
+}
 
 
 @contextmanager
 def enabled(transformer: nn.Module, num_steps: int, config: Any) -> Iterator[None]:
-    """One of diffusers' caches, through `enable_cache` and one cache context."""
+    """One of diffusers' caches, in one cache context.
+
+    Applied as `enable_cache` does it, which diffusers' SD3 lacks.
+    """
     with restored(transformer):
-        transformer.enable_cache(config)
-        try:
-            with one_cache_context(transformer, num_steps):
-                yield
-        finally:
-            transformer.disable_cache()
+        hand_text_on(transformer)
+        APPLY[type(config)](transformer, config)
+        with one_cache_context(transformer, num_steps):
+            yield
 
 
 def first_block_cache(transformer: nn.Module, num_steps: int, threshold: float) -> Any:
@@ -90,7 +102,7 @@ def sea_cache(**settings: Any) -> Context:
     """SeaCache on its generic path: it is told the latent pictures as (C, T, H, W) with one frame each."""
 
     def pictures(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-        return [latent.unsqueeze(1) for latent in unpack(kwargs["hidden_states"])]
+        return [latent.unsqueeze(1) for latent in as_grid(kwargs["hidden_states"])]
 
     def context(transformer: nn.Module, num_steps: int, threshold: float) -> Any:
         config = SeaCacheConfig(threshold=threshold, raw_vision_callback=pictures, **settings)
@@ -102,10 +114,10 @@ def sea_cache(**settings: Any) -> Context:
 @contextmanager
 def told_timesteps(transformer: nn.Module) -> Iterator[Callable[[], float]]:
     """Yields a function that says the timestep, 1000 to 0, of the transformer's present call."""
-    forward, present = transformer.forward, [0.0]
+    forward, present, noise_level = transformer.forward, [0.0], family_of(transformer).noise_level
 
     def noting_forward(*args: Any, **kwargs: Any) -> Any:
-        present[0] = TRAINED_TIMESTEPS * float(kwargs["timestep"].flatten()[0])
+        present[0] = TRAINED_TIMESTEPS * float(noise_level(kwargs["timestep"])[0])
         return forward(*args, **kwargs)
 
     with instance_attributes(transformer, forward=noting_forward):
@@ -128,19 +140,25 @@ class GridDenoiser(nn.Module):
     """The transformer as FasterCache wants it: latents (B, C, h, w) in and out, uncond before cond.
 
     Args:
-        transformer: a Flux; its lists of blocks keep their names, by which FasterCache finds them.
+        transformer: its lists of blocks keep their names, by which FasterCache finds them.
         forward: its forward.
     """
 
     def __init__(self, transformer: nn.Module, forward: Callable[..., Any]) -> None:
         super().__init__()
-        self.transformer_blocks = transformer.transformer_blocks
-        self.single_transformer_blocks = transformer.single_transformer_blocks
-        self.flux_forward = forward
+        for stage in family_of(transformer).stages:
+            setattr(self, stage.blocks, getattr(transformer, stage.blocks))
+        self.inner_forward = forward
+        self.is_packed = isinstance(transformer, FluxTransformer2DModel)
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        tokens: Tensor = self.flux_forward(hidden_states=pack(hidden_states), **kwargs)[0]
-        return unpack(tokens)
+        inputs = pack(hidden_states) if self.is_packed else hidden_states
+        return as_grid(self.inner_forward(hidden_states=inputs, **kwargs)[0])
+
+
+def as_grid(latents: Tensor) -> Tensor:
+    """Latents (B, C, h, w), whether given so, as SD3 is, or as Flux's tokens (B, N, 4 * C)."""
+    return unpack(latents) if latents.ndim == 3 else latents
 
 
 IN_BATCH = ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep")
@@ -168,8 +186,9 @@ def faster_cache(transformer: nn.Module, num_steps: int, last_timestep: float) -
             if len(kwargs["hidden_states"]) != 2:
                 raise ValueError("FasterCache needs a batch of cond and uncond: sample with guidance.")
             swapped = {key: value.flip(0) if key in IN_BATCH else value for key, value in kwargs.items()}
-            swapped["hidden_states"] = unpack(swapped["hidden_states"])
-            return (pack(denoiser(**swapped).flip(0)),)
+            swapped["hidden_states"] = as_grid(swapped["hidden_states"])
+            velocity = denoiser(**swapped).flip(0)
+            return (pack(velocity) if denoiser.is_packed else velocity,)
 
         transformer.forward = forward
         with told_timesteps(transformer) as timestep:

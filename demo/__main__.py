@@ -18,11 +18,10 @@ from adacorrection_core.figure import draw_timeline
 from demo.compare import METHODS_PER_FULL_RUN, Comparison, all_cases, count_runs, run_all
 from demo.measures import Row
 from demo.methods import Method, adaptive, full
-from demo.sampler import DemoError, DemoModel, Setting, load_model, sample
+from demo.sampler import MODEL_FOLDER, DemoError, DemoModel, Setting, load_model, sample
 from demo.sheet import Column, contact_sheet
 from demo.table import markdown_table, plain_table
 
-MODEL_FOLDER = Path(__file__).parent / "model"
 PROMPTS = ("grinning", "cat", "sunglasses", "hamburger")
 TIMELINE_PRESET = "balanced"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

@@ -10,20 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from demo.flux import euler_sample, load_flux, new_noise
-from demo.picture_code import PictureCode
-from demo.words import load_conditioning
-
-MODEL_FOLDER = Path(__file__).parent / "model"
+from demo.flux import euler_sample, new_noise
+from demo.sampler import MODEL_FOLDER, load_model
 
 
 def draw_prompts(folder: Path, num_steps: int, cfg: float, seed: int, size: int = 64) -> Tensor:
     """(B, 3, size, size) pictures in [0, 1] of the stored prompts, number i from the noise of seed + i."""
-    conditioning = load_conditioning(folder / "conds.safetensors")
-    code = PictureCode.load(folder / "picture_code.safetensors")
-    noise = new_noise([seed + i for i in range(len(conditioning.names))], size // code.patch)
-    latent = euler_sample(load_flux(folder / "tinyflux.safetensors"), noise, conditioning, num_steps, cfg)
-    return code.decode(latent)
+    model = load_model(folder)
+    noise = new_noise([seed + i for i in range(len(model.prompts))], size // model.code.patch)
+    predict = model.network.predict
+    return model.code.decode(
+        euler_sample(model.transformer, noise, model.conditioning, num_steps, cfg, predict)
+    )
 
 
 def save_grid(pictures: Tensor, path: Path, columns: int = 8, zoom: int = 2) -> None:

@@ -5,11 +5,10 @@ A FLUX.1 of hidden size 256: diffusers' FluxTransformer2DModel with the weights 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors.torch import load_file
 from torch import Tensor
 
 from demo.flux_keys import bfl_to_diffusers
@@ -18,6 +17,8 @@ from demo.words import WIDTH, Conditioning
 LATENT_CHANNELS = 16
 LATENT_SIDE = 16  # 64 px by patches of 4
 TRAINED_TIMES = 1000  # ComfyUI's `simple` schedule picks from this many
+
+Predict = Callable[[torch.nn.Module, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def new_flux() -> FluxTransformer2DModel:
@@ -36,12 +37,35 @@ def new_flux() -> FluxTransformer2DModel:
     )
 
 
-def load_flux(path: str | Path, dtype: torch.dtype = torch.float32) -> FluxTransformer2DModel:
-    """Reads BFL-named weights, of any dtype, into a network of `dtype`."""
-    weights = {key: tensor.to(dtype) for key, tensor in load_file(path).items()}
-    model = new_flux()
+def flux_of(weights: dict[str, Tensor]) -> FluxTransformer2DModel:
+    """The network that weights in BFL's names make, of whatever size."""
+    model = FluxTransformer2DModel(**flux_config(weights))
     model.load_state_dict(bfl_to_diffusers(weights), assign=True)
-    return model.eval()
+    return model
+
+
+def flux_config(weights: dict[str, Tensor]) -> dict[str, object]:
+    """The arguments of FluxTransformer2DModel that fit a state dict in BFL's names."""
+    width, in_channels = weights["img_in.weight"].shape
+    head_dim = len(weights["single_blocks.0.norm.query_norm.scale"])
+    return {
+        "patch_size": 1,  # diffusers packs 2 x 2 latents into a token before the model
+        "in_channels": in_channels,
+        "num_layers": count_blocks(weights, "double_blocks"),
+        "num_single_layers": count_blocks(weights, "single_blocks"),
+        "attention_head_dim": head_dim,
+        "num_attention_heads": width // head_dim,
+        "joint_attention_dim": weights["txt_in.weight"].shape[1],
+        "pooled_projection_dim": weights["vector_in.in_layer.weight"].shape[1],
+        "guidance_embeds": "guidance_in.in_layer.weight" in weights,
+        # Flux's shares of the rotary positions: 16, 56 and 56 of 128
+        "axes_dims_rope": (head_dim // 8, head_dim * 7 // 16, head_dim * 7 // 16),
+    }
+
+
+def count_blocks(weights: dict[str, Tensor], kind: str) -> int:
+    """How many blocks of a kind a state dict has."""
+    return len({key.split(".")[1] for key in weights if key.startswith(f"{kind}.")})
 
 
 def pack(latent: Tensor) -> Tensor:
@@ -93,7 +117,12 @@ def new_noise(seeds: list[int], side: int = LATENT_SIDE) -> Tensor:
 
 @torch.inference_mode()
 def euler_sample(
-    model: torch.nn.Module, noise: Tensor, conditioning: Conditioning, num_steps: int = 24, cfg: float = 3.0
+    model: torch.nn.Module,
+    noise: Tensor,
+    conditioning: Conditioning,
+    num_steps: int = 24,
+    cfg: float = 3.0,
+    predict: Predict = predict,
 ) -> Tensor:
     """Draws one picture for each prompt: noise (B, C, h, w) -> latent (B, C, h, w) in model space."""
     count = len(noise)

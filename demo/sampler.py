@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from adacorrection_core.diffusers import adacorrection
 from adacorrection_core.stats import RunReport
-from demo.flux import new_noise, predict, simple_sigmas
-from demo.flux_keys import bfl_to_diffusers
+from demo.flux import new_noise, simple_sigmas
 from demo.methods import Method
+from demo.networks import NETWORKS, Network, stored_network
 from demo.picture_code import PictureCode
 from demo.words import Conditioning, load_conditioning
 
-WEIGHTS, PROMPTS, CODE = "tinyflux.safetensors", "conds.safetensors", "picture_code.safetensors"
+MODEL_FOLDER = Path(__file__).parent / "model"
+PROMPTS, CODE = "conds.safetensors", "picture_code.safetensors"
+REMEDY = (
+    "A full clone of the repository has it (git checkout -- demo/model brings it back); "
+    "python -m demo.train makes one."
+)
 
 
 class DemoError(Exception):
@@ -36,7 +39,8 @@ class DemoError(Exception):
 class DemoModel:
     """What is needed to draw: the network, the prompts as it reads them, the code of its pictures."""
 
-    transformer: FluxTransformer2DModel
+    network: Network
+    transformer: nn.Module
     conditioning: Conditioning
     code: PictureCode
 
@@ -77,45 +81,26 @@ class Result:
 
 
 def load_model(folder: Path) -> DemoModel:
-    """Reads the demo model into float32.
+    """Reads a model folder into float32: whichever network it holds; prompts and code are the demo's without.
 
     Raises:
         DemoError: a file is missing.
     """
-    missing = [name for name in (WEIGHTS, PROMPTS, CODE) if not (folder / name).is_file()]
-    if missing:
-        raise DemoError(
-            f"The demo model is incomplete: {', '.join(missing)} not found in {folder}. A full clone of the "
-            "repository has it (git checkout -- demo/model brings it back); python -m demo.train makes one."
-        )
-    weights = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
-    transformer = FluxTransformer2DModel(**flux_config(weights))
-    transformer.load_state_dict(bfl_to_diffusers(weights), assign=True)
-    return DemoModel(transformer.eval(), load_conditioning(folder / PROMPTS), PictureCode.load(folder / CODE))
+    network = stored_network(folder)
+    if network is None:
+        names = " nor ".join(known.file for known in NETWORKS.values())
+        raise DemoError(f"No weights in {folder}, neither {names}. {REMEDY}")
+    prompts, code = _own_or_demo(folder, PROMPTS), _own_or_demo(folder, CODE)
+    transformer = network.load(folder / network.file)
+    return DemoModel(network, transformer, load_conditioning(prompts), PictureCode.load(code))
 
 
-def flux_config(weights: dict[str, Tensor]) -> dict[str, object]:
-    """The arguments of FluxTransformer2DModel that fit a state dict in BFL's names."""
-    width, in_channels = weights["img_in.weight"].shape
-    head_dim = len(weights["single_blocks.0.norm.query_norm.scale"])
-    return {
-        "patch_size": 1,  # diffusers packs 2 x 2 latents into a token before the model
-        "in_channels": in_channels,
-        "num_layers": count_blocks(weights, "double_blocks"),
-        "num_single_layers": count_blocks(weights, "single_blocks"),
-        "attention_head_dim": head_dim,
-        "num_attention_heads": width // head_dim,
-        "joint_attention_dim": weights["txt_in.weight"].shape[1],
-        "pooled_projection_dim": weights["vector_in.in_layer.weight"].shape[1],
-        "guidance_embeds": "guidance_in.in_layer.weight" in weights,
-        # Flux's shares of the rotary positions: 16, 56 and 56 of 128
-        "axes_dims_rope": (head_dim // 8, head_dim * 7 // 16, head_dim * 7 // 16),
-    }
-
-
-def count_blocks(weights: dict[str, Tensor], kind: str) -> int:
-    """How many blocks of a kind a state dict has."""
-    return len({key.split(".")[1] for key in weights if key.startswith(f"{kind}.")})
+def _own_or_demo(folder: Path, name: str) -> Path:
+    """A file of a model folder, or else the demo model's."""
+    found = next((path for path in (folder / name, MODEL_FOLDER / name) if path.is_file()), None)
+    if found is None:
+        raise DemoError(f"The demo model is incomplete: {name} not found in {folder}. {REMEDY}")
+    return found
 
 
 @torch.inference_mode()
@@ -155,7 +140,7 @@ def guided_velocity(model: DemoModel, prompt: int, cfg: float) -> Callable[[Tens
     if cfg != 1:
         context = torch.cat([context, words.neg_context.float()])
         pooled = torch.cat([pooled, words.neg_pooled.float()])
-    batch = len(context)
+    batch, predict = len(context), model.network.predict
 
     def velocity(latent: Tensor, sigma: float) -> Tensor:
         level = torch.full((batch,), sigma)

@@ -23,8 +23,7 @@ from torch import Tensor, autocast, nn
 from torch.optim import Optimizer
 
 from demo.examples import Batch, Examples
-from demo.flux import load_flux, new_flux, predict
-from demo.flux_keys import diffusers_to_bfl
+from demo.networks import NETWORKS, Network
 from demo.picture_code import PictureCode
 from demo.pictures import GROUNDS, PictureSet, load_pictures
 from demo.words import DEMO_PROMPTS, encode_prompts, save_conditioning
@@ -35,12 +34,12 @@ STORED_DTYPE = torch.float8_e4m3fn
 LICENCE = "Apache-2.0; trained on Noto Emoji (Google, Apache-2.0) and Twemoji (Twitter and others, CC-BY 4.0)"
 
 
-def flow_loss(model: nn.Module, batch: Batch) -> Tensor:
+def flow_loss(network: Network, model: nn.Module, batch: Batch) -> Tensor:
     """The mean squared error of the predicted velocity."""
     sigma = batch.sigma[:, None, None, None]
     noisy = torch.lerp(batch.clean, batch.noise, sigma)
     with autocast(noisy.device.type, torch.bfloat16):
-        velocity = predict(model, noisy, batch.sigma, batch.context, batch.pooled)
+        velocity = network.predict(model, noisy, batch.sigma, batch.context, batch.pooled)
     return nn.functional.mse_loss(velocity.float(), batch.noise - batch.clean)
 
 
@@ -68,10 +67,10 @@ class RoundedWeights:
         masters, average = list(self.masters.values()), list(self.average.values())
         torch._foreach_lerp_(average, masters, 1 - decay)
 
-    def stored(self) -> dict[str, Tensor]:
-        """The averaged weights as they are written to disk: float8, BFL names."""
+    def stored(self, network: Network) -> dict[str, Tensor]:
+        """The averaged weights as they are written to disk: float8, in the names of the network's file."""
         rounded = {name: tensor.cpu().to(STORED_DTYPE) for name, tensor in self.average.items()}
-        return {key: tensor.contiguous() for key, tensor in sorted(diffusers_to_bfl(rounded).items())}
+        return {key: tensor.contiguous() for key, tensor in sorted(network.to_stored(rounded).items())}
 
 
 def new_optimizers(weights: dict[str, nn.Parameter], muon_lr: float, adam_lr: float) -> list[Optimizer]:
@@ -97,7 +96,8 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.examples = Examples(*_pictures_and_code(options), options.focus, options.device)
-        self.model = load_flux(options.init) if options.init else new_flux()
+        self.network = NETWORKS[options.network]
+        self.model = self.network.load(options.init) if options.init else self.network.new()
         self.model.to(options.device)
         if options.compile:
             self.model.compile_repeated_blocks()
@@ -134,7 +134,7 @@ class Run:
     def _step(self, factor: float) -> float:
         batch = self.examples.draw(self.options.batch, self.generator)
         self.weights.show(self.weights.masters)
-        loss = flow_loss(self.model, batch)
+        loss = self._loss(batch)
         loss.backward()
         self.weights.take_gradients()
         nn.utils.clip_grad_norm_(self.weights.masters.values(), 1.0)
@@ -146,6 +146,9 @@ class Run:
         self.weights.update_average(min(self.options.ema, (1 + self.step) / (10 + self.step)))
         return float(loss.detach())
 
+    def _loss(self, batch: Batch) -> Tensor:
+        return flow_loss(self.network, self.model, batch)
+
     @torch.no_grad()
     def evaluate(self, num_batches: int = 4) -> dict[str, float]:
         """The loss of the stored weights on fixed examples of the demo's pictures and of all pictures."""
@@ -154,7 +157,7 @@ class Run:
         for name, self.examples.focus in (("demo", 1.0), ("all", 0.0)):
             generator = torch.Generator().manual_seed(1)
             batches = [self.examples.draw(self.options.batch, generator) for _ in range(num_batches)]
-            losses[name] = sum(float(flow_loss(self.model, batch)) for batch in batches) / len(batches)
+            losses[name] = sum(self._loss(batch).item() for batch in batches) / num_batches
         self.examples.focus = focus
         return losses
 
@@ -177,7 +180,7 @@ class Run:
         }
         torch.save(state, out / "checkpoint.partial")
         (out / "checkpoint.partial").rename(out / "checkpoint.pt")  # an interrupted save loses nothing
-        write_model(out / "model", self.weights.stored(), self.examples.code, self.samples)
+        write_model(out / "model", self.network, self.weights, self.examples.code, self.samples)
 
     def _resume(self) -> None:
         path, device = self.options.out / "checkpoint.pt", self.options.device
@@ -208,15 +211,17 @@ def _pictures_and_code(options: argparse.Namespace) -> tuple[PictureSet, Picture
     return pictures, PictureCode.fit(pictures.on_ground(everything, everything % len(GROUNDS)))
 
 
-def write_model(folder: Path, weights: dict[str, Tensor], code: PictureCode, samples: int) -> None:
+def write_model(
+    folder: Path, network: Network, weights: RoundedWeights, code: PictureCode, samples: int
+) -> None:
     """Writes weights, prompts and picture code as demo/model holds them."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {
-        "title": "tinyflux: a small FLUX.1-architecture model that draws emoji",
+        "title": network.title,
         "licence": LICENCE,
         "samples": str(samples),
     }
-    save_file(weights, folder / "tinyflux.safetensors", metadata=about)
+    save_file(weights.stored(network), folder / network.file, metadata=about)
     save_conditioning(encode_prompts(DEMO_PROMPTS), folder / "conds.safetensors")
     code = PictureCode(code.mean.cpu(), code.basis.cpu(), code.gain.cpu(), code.patch)
     code.save(folder / "picture_code.safetensors", {"licence": LICENCE})
@@ -230,7 +235,8 @@ def parse_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--out", type=Path, default=Path("train_out"), help="checkpoint and model; resumes from it")
     add("--cache", type=Path, default=Path("~/.cache/adacorrection/emoji").expanduser(), help="downloads")
-    add("--init", type=Path, help="weights to start from (BFL names, any dtype)")
+    add("--network", choices=NETWORKS, default="flux", help="architecture to train")
+    add("--init", type=Path, help="weights to start from (names as stored, any dtype)")
     add("--code", type=Path, help="picture code that --init was trained with; fitted anew when left out")
     add("--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 8")
     add("--steps", type=int, help="stop after this many steps")

@@ -133,7 +133,7 @@ def test_every_base_rule_is_compared():
 
 @pytest.mark.parametrize("kind", ["rules", "ablation"])
 def test_every_rule_can_run(kind):
-    model, setting = command.load(command.MODEL), command.Setting(8, 1.0)
+    model, setting = command.load_model(command.MODEL_FOLDER), command.Setting(8, 1.0)
     for contender in {c.name: c for c in command.contenders([kind], setting)}.values():
         drawn = contender.draw(model, 0, 0, setting)
         assert 0 < drawn.block_fraction <= 1

@@ -13,10 +13,10 @@ from PIL import Image
 
 from demo.__main__ import MODEL_FOLDER, main, parse_options
 from demo.compare import Case, Comparison, count_runs, equal_compute_baselines, run_all
-from demo.flux import pack, simple_sigmas, unpack
+from demo.flux import flux_config, pack, simple_sigmas, unpack
 from demo.measures import PSNR_CAP_DB, Measurement, Row, psnr, ssim, summarise
 from demo.methods import adaptive, fewer_steps, first_block_cache, full
-from demo.sampler import DemoModel, Setting, euler, flux_config, load_model, sample
+from demo.sampler import DemoModel, Setting, euler, load_model, sample
 from demo.sheet import AMPLIFICATION, RAMP, Column, contact_sheet, difference_map
 from demo.table import HEADINGS, cells, markdown_table, plain_table
 

@@ -8,8 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from demo.draw import MODEL_FOLDER
-from demo.flux import euler_sample, load_flux, new_flux, new_noise, pack, simple_sigmas, unpack
+from demo.flux import euler_sample, new_flux, new_noise, pack, simple_sigmas, unpack
 from demo.flux_keys import bfl_to_diffusers, diffusers_to_bfl
+from demo.networks import NETWORKS
 from demo.picture_code import PictureCode
 from demo.pictures import GROUNDS
 from demo.words import DEMO_PROMPTS, Conditioning, encode_prompts, load_conditioning
@@ -110,7 +111,7 @@ def test_schedule_is_comfys_simple() -> None:
 
 def test_eight_steps_draw_a_picture(code: PictureCode, conditioning: Conditioning) -> None:
     some = Conditioning([], conditioning.context[:2], conditioning.pooled[:2], *_null(conditioning))
-    pictures = code.decode(euler_sample(load_flux(WEIGHTS), new_noise([0, 1]), some, num_steps=8))
+    pictures = code.decode(euler_sample(NETWORKS["flux"].load(WEIGHTS), new_noise([0, 1]), some, num_steps=8))
     assert pictures.shape == (2, 3, 64, 64)
     assert pictures.isfinite().all()
     assert (pictures.std(dim=(1, 2, 3)) > 0.1).all()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 from safetensors.torch import load_file
 from torch.nn import Linear
 
 from demo import train
 from demo.draw import MODEL_FOLDER
 from demo.examples import Examples
+from demo.networks import NETWORKS
 from demo.pictures import GROUNDS, PictureSet
 from demo.words import DEMO_PROMPTS, encode_prompts
 
@@ -38,9 +40,25 @@ def smallest_flux() -> FluxTransformer2DModel:
     )
 
 
+def smallest_sd3() -> SD3Transformer2DModel:
+    torch.manual_seed(0)
+    return SD3Transformer2DModel(
+        sample_size=16,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=1,
+        caption_projection_dim=16,
+        joint_attention_dim=256,
+        pooled_projection_dim=256,
+        pos_embed_max_size=8,
+    )
+
+
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
-    monkeypatch.setattr(train, "new_flux", smallest_flux)
+    smallest = {"flux": smallest_flux, "sd3": smallest_sd3}
+    for name, new in smallest.items():
+        monkeypatch.setitem(NETWORKS, name, replace(NETWORKS[name], new=new))
     monkeypatch.setattr(train, "load_pictures", lambda cache, size: random_pictures())
     code = MODEL_FOLDER / "picture_code.safetensors"
     monkeypatch.setattr(
@@ -88,12 +106,17 @@ def test_rate_rises_then_falls_to_zero() -> None:
     assert train.lr_factor(1.0, 100) == 0
 
 
-def test_a_run_writes_a_model_and_can_go_on(options: argparse.Namespace) -> None:
+@pytest.mark.parametrize(
+    ("network", "matrix"),
+    [("flux", "single_blocks.0.linear1.weight"), ("sd3", "transformer_blocks.0.ff.net.2.weight")],
+)
+def test_a_run_writes_a_model_and_can_go_on(options: argparse.Namespace, network: str, matrix: str) -> None:
+    options.network = network
     whole = train.Run(options)
     whole.train()
     assert whole.step == 3
     assert {path.name for path in (options.out / "model").iterdir()} == {
-        "tinyflux.safetensors",
+        NETWORKS[network].file,
         "conds.safetensors",
         "picture_code.safetensors",
     }
@@ -103,5 +126,5 @@ def test_a_run_writes_a_model_and_can_go_on(options: argparse.Namespace) -> None
         run._step(factor=1.0)
     for name, master in whole.weights.masters.items():
         assert torch.equal(master, resumed.weights.masters[name]), name
-    stored = load_file(options.out / "model" / "tinyflux.safetensors")
-    assert stored["single_blocks.0.linear1.weight"].dtype == torch.float8_e4m3fn
+    stored = load_file(options.out / "model" / NETWORKS[network].file)
+    assert stored[matrix].dtype == torch.float8_e4m3fn
