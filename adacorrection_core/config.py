@@ -71,7 +71,7 @@ class CorrectionConfig:
     sensitivity: float = 1.0
     spatial_weight: float = 0.5
     probe_blocks: int = 1
-    warmup_steps: int = 2
+    warmup_steps: int = 1
     max_consecutive: int = 12
     start_percent: float = 0.0
     end_percent: float = 1.0

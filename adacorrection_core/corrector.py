@@ -13,8 +13,10 @@ pass, what it returns is the corrected picture.
 
 The pass that shows a debt was itself given the latent before it was settled. How far its clean latent would
 have moved with it, between not at all and all the way, is not known: half is taken (`RESPONSE`), and what
-that leaves amiss the passes after it set right. After the last step there are none. There the model is sure
-of the picture but for detail of a small variance p, and a Gaussian posterior moves by (`last_response`)
+that leaves amiss the passes after it set right. The velocity moves by the rest, and the interpolation is
+through the velocity at the settled latent, so that debt and velocity are found together. After the last step
+no pass comes. There the model is sure of the picture but for detail of a small variance p, and a Gaussian
+posterior moves by (`last_response`)
 
     d denoised / d x = (1 - t) p / ((1 - t)^2 p + t^2),    x = (1 - t) clean + t noise.
 
@@ -101,11 +103,12 @@ class Corrector:
             self.add_up(sigma)
             self.last = (sigma, time, velocity)
 
-    def computed(self, sigma: float, time: float, velocity: Tensor) -> Tensor | None:
+    def computed(self, sigma: float, time: float, velocity: Tensor, response: float) -> Tensor | None:
         """Take in a full pass and settle the debt of the corrected steps before it.
 
         Args:
             sigma, time, velocity: as above.
+            response: how far the clean latent of the pass moves with the latent that it was given.
 
         Returns:
             (B, ...) by how much the shift has grown; None where nothing was owed.
@@ -118,10 +121,15 @@ class Corrector:
         if self.forecast is None or len(self.knots) < 2:
             self.forecast, self.weights = None, []
             return None
-        owed = self.interpolated().sub_(self.forecast)
+        coefficients = self.coefficients()
+        owed = self.interpolated(coefficients).sub_(self.forecast)
+        # At the settled latent the newest velocity, of negative coefficient, is larger by `follows * owed`.
+        follows = 1.0 - response
+        owed.div_(1.0 - follows * coefficients[0])
         if forecast is not None:
             owed.mul_(trust(forecast, velocity))
         owed.nan_to_num_(0.0, 0.0, 0.0)
+        self.knots[0] = Knot(time, torch.add(velocity, owed, alpha=follows))
         self.forecast, self.weights = None, []
         self.shift = owed if self.shift is None else self.shift + owed
         return owed
@@ -137,10 +145,13 @@ class Corrector:
         self.forecast = part if self.forecast is None else self.forecast.add_(part)
         self.last = None
 
-    def interpolated(self) -> Tensor:
-        """Sum of weight * velocity over the corrected steps, interpolated through the knots."""
+    def coefficients(self) -> list[float]:
+        """Of the knots' velocities in the sum of weight * velocity over the corrected steps."""
         points = [(turned(time), weight) for time, weight in self.weights]
-        coefficients = interpolation(points, [turned(knot.time) for knot in self.knots])
+        return interpolation(points, [turned(knot.time) for knot in self.knots])
+
+    def interpolated(self, coefficients: Sequence[float]) -> Tensor:
+        """(B, ...) that sum, interpolated through the knots."""
         pairs = list(zip(coefficients, self.knots, strict=True))
         total = pairs[0][1].velocity.float() * pairs[0][0]
         for coefficient, knot in pairs[1:]:

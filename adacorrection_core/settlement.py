@@ -96,9 +96,10 @@ class Settlement:
         self.index, self.branches = evaluation.index, evaluation.seen
         moved, handed = None, velocity if corrector.shift is None else velocity - corrector.shift
         if evaluation.is_computed:
-            owed = corrector.computed(sigma, time, velocity)
+            share = response(schedule, evaluation)
+            owed = corrector.computed(sigma, time, velocity, share)
             if owed is not None:
-                moved = owed * response(schedule, evaluation)
+                moved = owed * share
                 handed = handed - moved
         else:
             corrector.corrected(sigma, time, velocity)

@@ -129,7 +129,7 @@ def steps_only(setting: Setting) -> list[Contender]:
 
 
 def base_rules() -> list[Contender]:
-    """Plain caches, each without and with the correction.
+    """Plain caches, each without and with the correction, and after two warm-up steps.
 
     Without it there is no longest stretch; with it come the forecast, the corrector and the longest stretch.
     """
@@ -140,8 +140,9 @@ def base_rules() -> list[Contender]:
             def make_rule(_: Schedule, make: Callable[[float], Rule] = make, v: float = value) -> Rule:
                 return make(v)
 
-            plain = Method(name, str(value), "", None, CorrectionConfig(max_consecutive=50), make_rule, False)
-            corrected = replace(plain, config=CorrectionConfig(), is_correcting=True)
+            held = CorrectionConfig(max_consecutive=50, warmup_steps=2)
+            plain = Method(name, str(value), "", None, held, make_rule, False)
+            corrected = replace(plain, config=CorrectionConfig(warmup_steps=2), is_correcting=True)
             found.append(of_ours(name, value, plain))
             found.append(of_ours(name + CORRECTED, value, corrected))
     return found
