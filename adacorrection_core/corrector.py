@@ -42,6 +42,7 @@ from .risk import turned
 KNOTS = 3  # full passes interpolated through: a parabola
 
 RESPONSE = 0.5  # how far the clean latent of a full pass moves with the latent that it was given
+FOLLOWS = 1.0 - RESPONSE  # how far its velocity does
 # Of a latent of variance 1, as two trained models had it at the last step of 8 to 28 (bench/RESULTS.md,
 # "The pass that shows a debt").
 DETAIL_VARIANCE = 0.005
@@ -103,12 +104,11 @@ class Corrector:
             self.add_up(sigma)
             self.last = (sigma, time, velocity)
 
-    def computed(self, sigma: float, time: float, velocity: Tensor, response: float) -> Tensor | None:
+    def computed(self, sigma: float, time: float, velocity: Tensor) -> Tensor | None:
         """Take in a full pass and settle the debt of the corrected steps before it.
 
         Args:
             sigma, time, velocity: as above.
-            response: how far the clean latent of the pass moves with the latent that it was given.
 
         Returns:
             (B, ...) by how much the shift has grown; None where nothing was owed.
@@ -123,13 +123,12 @@ class Corrector:
             return None
         coefficients = self.coefficients()
         owed = self.interpolated(coefficients).sub_(self.forecast)
-        # At the settled latent the newest velocity, of negative coefficient, is larger by `follows * owed`.
-        follows = 1.0 - response
-        owed.div_(1.0 - follows * coefficients[0])
+        # At the settled latent the newest velocity, of negative coefficient, is larger by FOLLOWS * owed.
+        owed.div_(1.0 - FOLLOWS * coefficients[0])
         if forecast is not None:
             owed.mul_(trust(forecast, velocity))
         owed.nan_to_num_(0.0, 0.0, 0.0)
-        self.knots[0] = Knot(time, torch.add(velocity, owed, alpha=follows))
+        self.knots[0] = Knot(time, torch.add(velocity, owed, alpha=FOLLOWS))
         self.forecast, self.weights = None, []
         self.shift = owed if self.shift is None else self.shift + owed
         return owed

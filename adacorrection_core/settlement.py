@@ -13,7 +13,7 @@ from .corrector import RESPONSE, Corrector, last_response
 from .evaluation import Evaluation
 from .risk import Schedule
 
-FOLLOWS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
+STRAYS = 0.5  # a step off its straight line by more than this share of its length adds noise of its own
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,9 @@ class Settlement:
         self.index, self.branches = evaluation.index, evaluation.seen
         moved, handed = None, velocity if corrector.shift is None else velocity - corrector.shift
         if evaluation.is_computed:
-            share = response(schedule, evaluation)
-            owed = corrector.computed(sigma, time, velocity, share)
+            owed = corrector.computed(sigma, time, velocity)
             if owed is not None:
-                moved = owed * share
+                moved = owed * response(schedule, evaluation)
                 handed = handed - moved
         else:
             corrector.corrected(sigma, time, velocity)
@@ -119,8 +118,8 @@ class Settlement:
 
     def check_sampler(self, off: list[float]) -> None:
         """A sampler that does not go straight adds noise of its own: nothing can be settled."""
-        if not off[0] <= FOLLOWS**2:
-            self.is_stochastic |= off[0] > FOLLOWS**2  # and not NaN
+        if not off[0] <= STRAYS**2:
+            self.is_stochastic |= off[0] > STRAYS**2  # and not NaN
             self.stop()
 
     def stop(self) -> None:

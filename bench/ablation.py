@@ -46,8 +46,6 @@ def always(number: float) -> Callable[..., float]:
     return lambda *_: number
 
 
-COMPUTED = Corrector.computed
-
 PARTS = (
     Part("all parts"),
     Part("no forecast, cached velocity held", {"sensitivity": 0.0}),
@@ -58,10 +56,7 @@ PARTS = (
     ),
     Part("pass's own output not moved", patches=((settlement, "response", always(0.0)),)),
     Part("pass's own output moved all the way", patches=((settlement, "response", always(1.0)),)),
-    Part(
-        "interpolated through the pass as it was seen",
-        patches=((Corrector, "computed", lambda corrector, *seen: COMPUTED(corrector, *seen[:3], 1.0)),),
-    ),
+    Part("interpolated through the pass as it was seen", patches=((corrector, "FOLLOWS", 0.0),)),
     Part("interpolated by a line", patches=((corrector, "KNOTS", 2),)),
     Part(
         "forecast and interpolated by noise level",

@@ -11,7 +11,7 @@ COLUMNS = ["step_index", "evaluation", "branch", "outcome", "reason", "weight", 
 COLUMNS += ["expected_error", "measured_error", "risk", "tolerance", "blocks_run", "seconds"]
 OUTCOMES = [0, 0, 1, 1, 2, 0]
 OUTLOOK = {
-    "text": "Steps 3 to 27 of 28 can be corrected.",
+    "text": "Steps 2 to 27 of 28 can be corrected.",
     "key": "steps",
     "values": {"first": "3", "last": "27", "steps": "28", "most": "24", "saved": "86%"},
 }

@@ -63,7 +63,7 @@ def test_heat_map_fills_while_sampling(comfy: ComfyPage, demo: dict[str, Any]) -
     expect_summary(comfy, DONE)
 
     expect(comfy.live()).to_contain_text(
-        "Flux: 4 double + 8 single blocks, cache 0.25 MB. Steps 3 to 27 of 28"
+        "Flux: 4 double + 8 single blocks, cache 0.25 MB. Steps 2 to 27 of 28"
     )
     for colour in ("computed", "corrected"):
         assert pixels_of(comfy, colour) > 500

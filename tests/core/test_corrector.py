@@ -3,10 +3,24 @@
 import pytest
 import torch
 
-from adacorrection_core.corrector import DETAIL_VARIANCE, Corrector, interpolation, last_response, trust
+from adacorrection_core import corrector as corrector_module
+from adacorrection_core.corrector import (
+    DETAIL_VARIANCE,
+    FOLLOWS,
+    Corrector,
+    interpolation,
+    last_response,
+    trust,
+)
 from adacorrection_core.risk import turned
 
 SIGMAS = [1.0, 0.8, 0.6, 0.45, 0.3, 0.1, 0.0]
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """The velocity of a pass is the noise level's alone, whatever latent it was given."""
+    monkeypatch.setattr(corrector_module, "FOLLOWS", 0.0)
 
 
 def test_interpolation_reads_a_parabola_exactly():
@@ -34,7 +48,7 @@ def sample(velocity, is_computed, corrector):
         given = corrector.shifted(latent, sigma)
         if is_computed(i):
             held = velocity(sigma)
-            owed = corrector.computed(sigma, sigma, held, 1.0)
+            owed = corrector.computed(sigma, sigma, held)
             denoised = given - sigma * held + (0 if owed is None else sigma * owed)
         else:
             corrector.corrected(sigma, sigma, held)
@@ -43,6 +57,7 @@ def sample(velocity, is_computed, corrector):
     return latent
 
 
+@pytest.mark.usefixtures("steady")
 def test_held_steps_are_made_good_where_the_velocity_turns_as_expected():
     def velocity(sigma):
         u = 5 * turned(sigma)
@@ -55,13 +70,14 @@ def test_held_steps_are_made_good_where_the_velocity_turns_as_expected():
     torch.testing.assert_close(settled, full, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("steady")
 def test_what_is_owed_by_hand():
     """One step held at velocity 1 where the passes around it say 1 and 3."""
     corrector = Corrector()
     share = (turned(0.8) - turned(0.6)) / (turned(0.8) - turned(0.4))
-    assert corrector.computed(0.8, 0.8, torch.tensor([1.0]), 1.0) is None
+    assert corrector.computed(0.8, 0.8, torch.tensor([1.0])) is None
     corrector.corrected(0.6, 0.6, torch.tensor([1.0]))
-    owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]), 1.0)
+    owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]))
     assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * 2 * share)
     assert torch.equal(corrector.shift, owed)
     shifted = corrector.shifted(torch.tensor([7.0]), 0.2)
@@ -69,13 +85,13 @@ def test_what_is_owed_by_hand():
 
 
 def test_the_velocity_behind_a_debt_follows_the_latent():
-    """The same where the clean latent moves by a quarter: debt and velocity agree with one another."""
+    """The same where it does: debt and velocity agree with one another."""
     corrector = Corrector()
     share = (turned(0.8) - turned(0.6)) / (turned(0.8) - turned(0.4))
-    corrector.computed(0.8, 0.8, torch.tensor([1.0]), 0.25)
+    corrector.computed(0.8, 0.8, torch.tensor([1.0]))
     corrector.corrected(0.6, 0.6, torch.tensor([1.0]))
-    owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]), 0.25)
-    settled = 3.0 + 0.75 * float(owed)
+    owed = corrector.computed(0.4, 0.4, torch.tensor([3.0]))
+    settled = 3.0 + FOLLOWS * float(owed)
     assert float(corrector.knots[0].velocity) == pytest.approx(settled)
     assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * (settled - 1.0) * share)
 
@@ -85,28 +101,29 @@ def test_a_forecast_off_by_more_than_the_velocity_is_repaid_in_part(forecast, ex
     assert float(trust(torch.tensor([forecast]), torch.tensor([3.0]))) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("steady")
 def test_a_debt_counts_by_that_trust():
     corrector = Corrector()
-    corrector.computed(0.8, 0.8, torch.tensor([1.0]), 1.0)
+    corrector.computed(0.8, 0.8, torch.tensor([1.0]))
     corrector.corrected(0.6, 0.6, torch.tensor([-2.0]))
-    owed = corrector.computed(0.4, 0.4, torch.tensor([1.0]), 1.0)  # off by 3 where the velocity is 1
+    owed = corrector.computed(0.4, 0.4, torch.tensor([1.0]))  # off by 3 where the velocity is 1
     assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * 3.0 / 9)
 
 
 def test_nothing_is_owed_where_all_is_computed():
     corrector = Corrector()
     for sigma in SIGMAS[:-1]:
-        assert corrector.computed(sigma, sigma, torch.randn(2, 3), 1.0) is None
+        assert corrector.computed(sigma, sigma, torch.randn(2, 3)) is None
     latent = torch.randn(2, 3)
     assert corrector.shifted(latent, 0.5) is latent
 
 
 def test_a_stopped_corrector_owes_nothing_and_holds_nothing():
     corrector = Corrector()
-    corrector.computed(0.8, 0.8, torch.ones(1), 1.0)
+    corrector.computed(0.8, 0.8, torch.ones(1))
     corrector.corrected(0.6, 0.6, torch.ones(1))
     corrector.stop()
-    assert corrector.computed(0.4, 0.4, torch.full((1,), 3.0), 1.0) is None
+    assert corrector.computed(0.4, 0.4, torch.full((1,), 3.0)) is None
     assert corrector.shift is None
     assert corrector.tensors == [None] * 3
 

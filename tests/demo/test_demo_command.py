@@ -97,8 +97,8 @@ def test_methods_run_the_blocks_they_say(model: DemoModel):
     in_full, fewer, cached = results.values()
     blocks = len(model.transformer.transformer_blocks) + len(model.transformer.single_transformer_blocks)
     assert (in_full.block_fraction, fewer.block_fraction) == (1.0, 0.5)
-    # 2 steps of warm-up and the last are computed, the other 3 run the probe alone
-    assert cached.block_fraction == pytest.approx((3 * blocks + 3) / (6 * blocks))
+    # the first step and the last are computed, the other 4 run the probe alone
+    assert cached.block_fraction == pytest.approx((2 * blocks + 4) / (6 * blocks))
     assert cached.report is not None and in_full.report is None
     assert not torch.equal(cached.latent, in_full.latent)
 
