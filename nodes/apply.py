@@ -36,8 +36,8 @@ TOOLTIPS = {
     ).format(**{name: preset.target_speedup for name, preset in PRESETS.items()}),
     "target_speedup": (
         "How many times fewer transformer blocks to run. Sampling gains a little less than that, and text "
-        "encoder and VAE gain nothing. The picture pays: the more you ask, the further it strays. With few "
-        "steps the warm-up sets the limit."
+        "encoder and VAE gain nothing. The picture pays: the more you ask, the further it strays, and "
+        "with few steps all the more."
     ),
     "tolerance": (
         "Risk that a stretch of corrected steps may take before a step is computed in full: how far the "
@@ -58,8 +58,7 @@ TOOLTIPS = {
         "to compute. Each one more sees it better and costs one more block then. 0 never looks."
     ),
     "warmup_steps": (
-        "First steps that are always computed. They set the composition: fewer is faster and may change it. "
-        "Lower it when you sample with few steps."
+        "First steps that are always computed. They set the composition: fewer is faster and may change it."
     ),
     "max_consecutive": (
         "Longest stretch of corrected steps in a row. Lower is safer and slower; higher matters only where "
