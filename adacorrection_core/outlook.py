@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 from .budget import Budget
-from .calibration import FIRST_TIME_RATIO
 from .config import CorrectionConfig
 from .risk import Schedule
 from .sentences import Sentence, say
 
 LITTLE = 0.2  # a run that can save no more than this share of its blocks is told what would save more
+USUAL_TIME_RATIO = 12.0  # of error over drift, in most of a run; more than that it seldom is
 FEWEST_STEPS = 12  # with fewer, little is left between warm-up and last step
 
 
@@ -48,12 +48,12 @@ class Outlook:
     def expected_saved(self) -> float:
         """Share of the block executions that a tolerance is expected to leave out, 0 to 1.
 
-        By the error for the drift that is taken before any is measured.
+        By a usual error for the drift.
         """
         if self.config.target_speedup is not None or not self.schedule.num_steps:
             return self.most_saved
         layout = Budget(self.schedule.num_steps, self.config.max_consecutive)
-        at_ratio_one = self.config.tolerance / FIRST_TIME_RATIO
+        at_ratio_one = self.config.tolerance / USUAL_TIME_RATIO
         computed = layout.needed(self.schedule, 0, self.schedule.turned[0], at_ratio_one)
         return 1 - computed / self.schedule.num_steps
 
