@@ -12,7 +12,7 @@ from .risk import ErrorModel
 from .rules import FullPass
 
 # Error over drift before anything is measured: the most that trained models show at their second step, where
-# there is but one full pass to go by. With less, tolerances of 0.06 and more lose up to 4 dB by leaving it out.
+# there is but one full pass to go by. With less, tolerances from 0.06 on lose up to 4 dB by leaving it out.
 FIRST_TIME_RATIO = 20.0
 FIRST_PROBE_RATIO = 4.0
 
