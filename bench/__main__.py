@@ -4,6 +4,7 @@
     python -m bench --groups ours steps rules          # parts of it
     python -m bench --groups ours steps solvers --truth 200   # also against the solver's own truth
     python -m bench --groups ours --seeds 0 1 2 3 4 5 6 7 --frechet --resume   # long ones can be cut off
+    python -m bench --model bench/tinysd3               # another network: SD3's joint blocks
 
 Prints tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions.
 Fidelity is measured against the full run with the same seed. Each timed run has a full run beside it.

@@ -16,7 +16,7 @@ TRAINED_TIMES = 1000  # SD3 calls pure noise that
 
 
 def new_sd3() -> SD3Transformer2DModel:
-    """The architecture with fresh weights: 3.7 M parameters, 8 joint blocks that start as the identity."""
+    """The architecture with fresh weights: 3.6 M parameters, 8 joint blocks that start as the identity."""
     model = SD3Transformer2DModel(
         sample_size=16,
         patch_size=2,
