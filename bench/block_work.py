@@ -9,8 +9,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adacorrection_core.diffusers_families import family_of
-
 
 @dataclass
 class BlockWork:
@@ -81,9 +79,3 @@ def counted(model: nn.Module, blocks: Sequence[nn.Module]) -> Iterator[BlockWork
         handle = model.register_forward_hook(lambda *_: work.end_call())
         stack.callback(handle.remove)
         yield work
-
-
-def blocks_of(transformer: nn.Module) -> list[nn.Module]:
-    """The blocks of a diffusers transformer, in the order in which they are called."""
-    stages = family_of(transformer).stages
-    return [block for stage in stages for block in getattr(transformer, stage.blocks)]

@@ -15,7 +15,8 @@ from adacorrection_core.diffusers import adacorrection
 from adacorrection_core.risk import Schedule
 from adacorrection_core.rules import Rule
 from bench.ablation import PARTS, Part
-from bench.block_work import blocks_of, counted
+from bench.block_work import counted
+from bench.peer import blocks_of
 from bench.peers import PEERS, Peer
 from bench.solvers import MULTISTEP, integrate
 from demo.flux import new_noise, simple_sigmas

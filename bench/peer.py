@@ -18,6 +18,12 @@ Value = float | str
 Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
 
 
+def blocks_of(transformer: nn.Module) -> list[nn.Module]:
+    """The blocks of a diffusers transformer, in the order in which they are called."""
+    stages = family_of(transformer).stages
+    return [block for stage in stages for block in getattr(transformer, stage.blocks)]
+
+
 @dataclass(frozen=True)
 class Peer:
     """A cache of another project.

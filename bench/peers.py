@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.block_work import blocks_of, counted
-from bench.peer import Peer
+from bench.block_work import counted
+from bench.peer import Peer, blocks_of
 from bench.peers_cache_dit import CACHE_DIT_PEERS
 from bench.peers_diffusers import DIFFUSERS_PEERS
 from demo.flux import new_noise, simple_sigmas

@@ -8,7 +8,8 @@ from diffusers import FluxTransformer2DModel
 
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.diffusers import adacorrection
-from bench.block_work import blocks_of, counted
+from bench.block_work import counted
+from bench.peer import blocks_of
 from demo.flux import euler_sample, new_noise, simple_sigmas
 from demo.words import Conditioning
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from adacorrection_core.config import CorrectionConfig
 from bench import __main__ as command
-from bench.block_work import blocks_of, counted
+from bench.block_work import counted
+from bench.peer import blocks_of
 from bench.peers import latent_psnr
 from demo.flux import euler_sample, new_noise
 from demo.methods import Method, adaptive, full
