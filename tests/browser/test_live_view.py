@@ -115,7 +115,7 @@ def test_pointing_at_a_step_tells_its_numbers(live: ComfyPage) -> None:
     expect(live.live()).to_contain_text("Step 9, cond, corrected \u00b7 weight 0.5 \u00b7 drift 0.08")
     expect(live.live()).to_contain_text("risk 0.002 of 0.01 \u00b7 100 ms")
     live.page.mouse.move(5, 600)
-    expect(live.live()).to_contain_text("Toy: 19 double + 38 single blocks, probe 1, cache 1.5 GB. Steps 3")
+    expect(live.live()).to_contain_text("Toy: 19 double + 38 single blocks, probe 1, cache 1.5 GB. Steps 2")
 
 
 def test_keys_move_from_step_to_step(live: ComfyPage) -> None:

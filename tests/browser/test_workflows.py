@@ -85,7 +85,7 @@ def test_names_and_words_are_in_the_language_of_the_page(
     words, says = main["adacorrectionLive"], main["adacorrectionSays"]
     expect(comfy.live()).to_contain_text(words["idle"])
     comfy.run()
-    outlook = says["sentences"]["steps"].format(first=3, last=27, steps=28, most=24, saved="86%")
+    outlook = says["sentences"]["steps"].format(first=2, last=27, steps=28, most=24, saved="86%")
     expect(comfy.live()).to_contain_text(outlook)
     text = words["done"].format(steps=28)
     expect(comfy.page.get_by_text(re.compile(f"^{text}")).last).to_be_visible()

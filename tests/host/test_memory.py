@@ -86,10 +86,10 @@ def test_a_model_in_half_precision_has_it_kept_so(
     """As the node ModelComputeDtype has it compute. What is asked of the host is half as much for anchors."""
     model = model_of(family).clone()
     model.set_model_compute_dtype(dtype)
-    full = tiny_models.sample(model, family, steps=12, cfg=3.0)
+    full = tiny_models.sample(model, family, steps=20, cfg=3.0)
     with what_is_kept() as found:
-        latent, report = sampled(apply_correction(model, config), family, steps=12, cfg=3.0)
-    _, in_full = sampled(corrected(family, config), family, steps=12, cfg=3.0)
+        latent, report = sampled(apply_correction(model, config), family, steps=20, cfg=3.0)
+    _, in_full = sampled(corrected(family, config), family, steps=20, cfg=3.0)
 
     assert found == {dtype, torch.float16}
     assert report.hit_rate > 0.3
