@@ -24,7 +24,7 @@ from demo.methods import Method, fewer_steps
 from demo.sampler import DemoModel, Setting, euler, guided_velocity, sample
 
 TOLERANCES = (0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13)
-TARGETS = (1.2, 1.33, 1.5, 1.75, 2.0, 2.4, 2.8, 3.1, 3.5, 4.0)
+TARGETS = (1.11, 1.2, 1.33, 1.5, 1.75, 2.0, 2.4, 2.8, 3.1, 3.5, 4.0)
 CORRECTED = " + AdaCorrection"  # behind the name of a base rule
 SHARES = (0.9, 0.75, 0.6, 0.5, 0.42, 0.36, 0.3, 0.25)
 
@@ -159,7 +159,7 @@ def ablations() -> list[Contender]:
     """AdaCorrection with one part switched off at a time."""
     found = []
     for part in PARTS:
-        values = TOLERANCES[2:9:2] if part.is_by_tolerance else TARGETS[2:8:2]
+        values = TOLERANCES[2:9:2] if part.is_by_tolerance else TARGETS[3:9:2]
         found += [without(part, value) for value in values]
     return found
 
