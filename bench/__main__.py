@@ -6,8 +6,9 @@
     python -m bench --groups ours --seeds 0 1 2 3 4 5 6 7 --frechet --resume   # long ones can be cut off
     python -m bench --model bench/tinysd3               # another network: SD3's joint blocks
 
-Prints tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions.
-Fidelity is measured against the full run with the same seed. Each timed run has a full run beside it.
+Prints tables in GitHub Markdown, writes all rows as JSON, and draws fidelity against block executions
+and against seconds. Fidelity is measured against the full run with the same seed. Each timed run has a full
+run beside it.
 """
 
 from __future__ import annotations

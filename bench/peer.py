@@ -13,6 +13,7 @@ from diffusers import CacheMixin
 from torch import Tensor, nn
 
 from adacorrection_core.diffusers_families import family_of
+from adacorrection_core.stages import find_layers
 
 Value = float | str
 Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
@@ -20,8 +21,7 @@ Context = Callable[[nn.Module, int, Any], AbstractContextManager[None]]
 
 def blocks_of(transformer: nn.Module) -> list[nn.Module]:
     """The blocks of a diffusers transformer, in the order in which they are called."""
-    stages = family_of(transformer).stages
-    return [block for stage in stages for block in getattr(transformer, stage.blocks)]
+    return [layer.block for layer in find_layers(transformer, family_of(transformer).stages)]
 
 
 @dataclass(frozen=True)

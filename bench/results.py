@@ -53,6 +53,7 @@ class Row:
     pictures: int
     truth_psnr: float | None = None
     frechet: float | None = None
+    relative_l2: float | None = None
 
 
 def make_row(model: str, method: str, value: str, samples: Sequence[Sample]) -> Row:
@@ -73,6 +74,7 @@ def make_row(model: str, method: str, value: str, samples: Sequence[Sample]) -> 
         len(samples),
         fmean(truths) if (truths := [s.truth_psnr for s in samples if s.truth_psnr is not None]) else None,
         frechet(samples),
+        fmean(s.error for s in samples),
     )
 
 
@@ -113,17 +115,24 @@ def by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def number(value: float | None, form: str) -> str:
+    """A number as a cell of a table."""
+    return "-" if value is None else format(value, form)
+
+
 def table(rows: Sequence[Row]) -> str:
     """All rows, in GitHub Markdown."""
     lines = [
-        "| method | setting | blocks | latent PSNR, dB | spread | PSNR, dB | SSIM | speed-up |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| method | setting | blocks | latent PSNR, dB | spread | relative L2 "
+        "| PSNR, dB | SSIM | speed-up | bytes held |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
-        numbers = (
-            f"{r.block_fraction:.3f} | {r.latent_psnr:.1f} | {r.spread:.1f} | {r.psnr:.1f} | {r.ssim:.4f}"
+        latent = (
+            f"{r.block_fraction:.3f} | {r.latent_psnr:.1f} | {r.spread:.1f} | {number(r.relative_l2, '.1e')}"
         )
-        lines.append(f"| {r.method} | {r.value} | {numbers} | {r.speedup:.2f}x |")
+        cost = f"{r.speedup:.2f}x | {number(r.bytes_held, 'd')}"
+        lines.append(f"| {r.method} | {r.value} | {latent} | {r.psnr:.1f} | {r.ssim:.4f} | {cost} |")
     return "\n".join(lines)
 
 
@@ -189,21 +198,26 @@ def write_json(path: Path, rows: Sequence[Row], conditions: dict[str, object]) -
 
 
 def draw_plot(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Fidelity against block executions, a curve a method."""
+    """Fidelity against block executions and against measured seconds, a curve a method."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(9, 6), dpi=110)
+    figure, (by_work, by_time) = pyplot.subplots(1, 2, figsize=(16, 6), dpi=110, sharey=True)
     for method, of_method in by_method(rows).items():
-        points = sorted((row.block_fraction, row.latent_psnr) for row in of_method)
-        is_ours = method.startswith("AdaCorrection")
-        axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5 if is_ours else 1, label=method)
-    axes.set(xlabel="block executions over those of the full run", ylabel="latent PSNR, dB", title=title)
-    axes.set(xlim=(0.2, 0.95), ylim=(30, 90))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, ncols=2)
+        style = {"marker": "o", "ms": 4, "lw": 2.5 if method.startswith("AdaCorrection") else 1}
+        for axes, points in (
+            (by_work, sorted((row.block_fraction, row.latent_psnr) for row in of_method)),
+            (by_time, sorted((1 / row.speedup, row.latent_psnr) for row in of_method)),
+        ):
+            axes.plot(*zip(*points, strict=True), label=method, **style)
+    by_work.set(xlabel="block executions over those of the full run", ylabel="latent PSNR, dB", title=title)
+    by_time.set(xlabel="seconds over those of the full run beside it, median")
+    for axes in (by_work, by_time):
+        axes.set(xlim=(0.2, 0.95), ylim=(30, 90))
+        axes.grid(alpha=0.3)
+    by_work.legend(fontsize=7, ncols=2)
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)

@@ -62,11 +62,14 @@ def test_rows_are_taken_up_with_the_code_that_made_them_alone(tmp_path: Path):
 def test_rows_are_means_and_medians():
     samples = [
         Sample(40.0, 41.0, 0.9, 0.5, 1.0, 2.0, 10, 0.1, 0.1),
-        Sample(60.0, 61.0, 1.0, 0.7, 1.0, 4.0, 20, 0.2, 0.1),
+        Sample(60.0, 61.0, 1.0, 0.7, 1.0, 4.0, 20, 0.2, 0.3),
     ]
     made = results.make_row("demo", "ours", "2x", samples)
     assert (made.latent_psnr, made.psnr, made.speedup, made.bytes_held) == (50.0, 51.0, 3.0, 20)
-    assert made.block_fraction == pytest.approx(0.6)
+    assert (made.block_fraction, made.relative_l2) == pytest.approx((0.6, 0.2))
+    assert results.table([made]).endswith(
+        "| ours | 2x | 0.600 | 50.0 | 14.1 | 2.0e-01 | 51.0 | 0.9500 | 3.00x | 20 |"
+    )
 
 
 def test_a_method_is_asked_for_whole_or_at_one_setting():
