@@ -89,7 +89,7 @@ class Outlook:
 
     def target(self) -> list[Sentence]:
         """What a speed-up that was asked for comes to."""
-        if self.config.target_speedup is None:
+        if self.config.target_speedup is None or not self.schedule.num_steps:
             return []
         speedup = self.config.target_speedup
         budget = Budget.for_speedup(speedup, self.schedule, self.config.max_consecutive)

@@ -40,6 +40,12 @@ def test_usual_run():
     assert line == "Steps 2 to 27 of 28 can be corrected, at most 24: up to 86% of the blocks saved."
 
 
+@pytest.mark.parametrize("levels", [(), (0.5,)])
+def test_a_run_without_a_step_is_described(levels):
+    line = Outlook(CorrectionConfig.from_preset("balanced"), Schedule(levels)).describe()
+    assert line.startswith("None of the 0 steps can be corrected.")
+
+
 def test_target_says_how_many_are_computed():
     assert "About 14 are computed for 2x" in outlook(CorrectionConfig(target_speedup=2.0), 28).describe()
     assert (
