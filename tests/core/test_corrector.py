@@ -110,6 +110,14 @@ def test_a_debt_counts_by_that_trust():
     assert float(owed) == pytest.approx((0.4 - 0.6) / 0.4 * 3.0 / 9)
 
 
+def test_where_nothing_moves_nothing_is_owed():
+    """A velocity of 0, as of a black picture, has no direction to be trusted in."""
+    corrector = Corrector()
+    corrector.computed(0.8, 0.8, torch.zeros(2))
+    corrector.corrected(0.6, 0.6, torch.zeros(2))
+    assert corrector.computed(0.4, 0.4, torch.zeros(2)).tolist() == [0.0, 0.0]
+
+
 def test_nothing_is_owed_where_all_is_computed():
     corrector = Corrector()
     for sigma in SIGMAS[:-1]:
