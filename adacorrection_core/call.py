@@ -30,9 +30,8 @@ class CountedCall:
 
     def open(self, sigma: float) -> None:
         """Take the call's place in the run, once its noise level is known."""
-        sigma = self.run.schedule.exact(sigma)
         self.evaluation = self.run.enter_evaluation(sigma, [branch.key for branch in self.branches])
-        place = (self.evaluation.step_index, self.evaluation.index, sigma)
+        place = (self.evaluation.step_index, self.evaluation.index, self.evaluation.sigma)
         self.records = [StepRecord(*place, branch.role) for branch in self.branches]
         self.evaluation.records.extend(self.records)
         self.run.report.records.extend(self.records)

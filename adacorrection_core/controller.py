@@ -4,6 +4,8 @@ The seam (a host's, or the diffusers adapter) opens a `ModelCall` with `plan`. W
 asks for `corrected` at once. Else it runs the model, and its blocks tell of two moments: `enter` before the
 first block and `probe` after the last probe block, which says whether the others must run. At the end comes
 either `complete` with the model's output, or `corrected`.
+
+None of it is part of an autograd graph: what is kept would keep the graph of a whole pass with it.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class ModelCall(CountedCall):
         self.reading = reading
         self.shown = Probe()
 
+    @torch.no_grad()
     def plan(self, can_probe: bool) -> Plan:
         """Read the noise level and decide, as far as it can be decided without the probe.
 
@@ -110,6 +113,7 @@ class ModelCall(CountedCall):
             self.reading, self.decision.states, self.decision.time, self.run.settlement.is_stochastic
         )
 
+    @torch.no_grad()
     def enter(self, hidden_states: Tensor) -> None:
         """Before the first block.
 
@@ -119,6 +123,7 @@ class ModelCall(CountedCall):
         with self.run.memory_guard():
             self.shown.enter(hidden_states)
 
+    @torch.no_grad()
     def probe(self, hidden_states: Tensor, is_asked: bool) -> bool:
         """After the last probe block.
 
@@ -155,6 +160,7 @@ class ModelCall(CountedCall):
         self.note(Reason.RISK if should_compute else None)
         return should_compute is not False
 
+    @torch.no_grad()
     def corrected(self) -> Tensor | None:
         """The output of a call that is not computed.
 
@@ -190,6 +196,7 @@ class ModelCall(CountedCall):
         self.shown.drop()
         return output
 
+    @torch.no_grad()
     def keep(self, output: Tensor) -> None:
         """See `complete`."""
         if self.evaluation.should_compute is None:

@@ -19,6 +19,7 @@ from .diffusers_families import Family, family_of
 from .diffusers_levels import SAME_LEVEL, LearntLevels, scheduler_levels
 from .diffusers_settlement import GuidedSettlement
 from .evaluation import Branch
+from .kept import HALVES
 from .readings import VelocityReading
 from .risk import Schedule
 from .rules import Rule
@@ -213,8 +214,10 @@ class TransformerHook:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the transformer's weights."""
-        return next(self.transformer.parameters()).dtype
+        """Precision that it computes in, as diffusers knows it: weights may be stored in less."""
+        transformer: Any = self.transformer
+        dtype: torch.dtype = transformer.dtype
+        return dtype
 
     def steps_left(self) -> int | None:
         """Steps from this call's on, where the pipeline says so in its cache context."""
@@ -231,9 +234,11 @@ class TransformerHook:
         """A new run at these noise levels, 1 (noise) to 0, one more than steps."""
         config = self.setting.config
         first, last = 1.0 - config.start_percent, 1.0 - config.end_percent
-        # Pipelines in half precision hand the noise level over in it; what is learnt of it is so rounded.
-        is_rounded = self.dtype in (torch.float16, torch.bfloat16) and self.learnt is None
-        schedule = Schedule(tuple(sigmas), True, first, last, config.warmup_steps, is_rounded)
+        # Pipelines in half precision hand the noise level over in it, some divide it in it as well: two
+        # roundings by half of eps. What is learnt of a level is so rounded already.
+        is_rounded = self.dtype in HALVES and self.learnt is None
+        rounding = torch.finfo(self.dtype).eps if is_rounded else 0.0
+        schedule = Schedule(tuple(sigmas), True, first, last, config.warmup_steps, rounding)
         family = f"{type(self.transformer).__name__}, {len(self.layers)} blocks"
         self.report = RunReport(config.name, family, schedule.num_steps)
         make_rule = self.setting.make_rule

@@ -76,6 +76,7 @@ class GuidedSettlement:
                 shift = moved / weight if shift is None else shift + moved / weight
         return velocity if shift is None else velocity - repeated(shift, count).to(velocity.dtype)
 
+    @torch.no_grad()
     def settle(self, roles: Sequence[str], latent: Tensor, velocity: Tensor) -> Tensor | None:
         """Settle once all calls of an evaluation are over; how far to move its output, if at all."""
         guided = self.guided(roles, velocity)

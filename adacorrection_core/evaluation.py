@@ -129,6 +129,7 @@ class Evaluation:
         index: from 0.
         step_index: sampler step.
         sigma: noise level.
+        given: the same as it came, maybe rounded.
         should_compute: the decision, shared by all calls of the evaluation; None until made.
         time_drift: how far the velocity should have turned, as the noise level tells it; NaN until known.
         weight: correction weight.
@@ -142,6 +143,7 @@ class Evaluation:
     index: int
     step_index: int
     sigma: float
+    given: float = math.nan
     should_compute: bool | None = None
     time_drift: float = math.nan
     weight: float = 0.0

@@ -88,6 +88,7 @@ class PaperCall(CountedCall):
         level, _ = run.transfer.read(sigma)
         self.open(level)
 
+    @torch.no_grad()
     def layer(self, index: int, hidden_states: Tensor, fresh: Tensor) -> Tensor:
         """Correct the output of one layer.
 

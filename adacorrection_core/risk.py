@@ -71,7 +71,8 @@ class Schedule:
         is_flow: whether sigma is the flow's own scale.
         first_sigma, last_sigma: steps may be corrected between these levels.
         warmup_steps: first steps that are always computed.
-        is_rounded: whether noise levels come back in half precision, so that the nearest one is meant.
+        rounding: by what share of itself a level may be off when it comes back, in half precision; 0 where it
+            comes back as it was.
     """
 
     sigmas: tuple[float, ...]
@@ -79,7 +80,7 @@ class Schedule:
     first_sigma: float = math.inf
     last_sigma: float = 0.0
     warmup_steps: int = 0
-    is_rounded: bool = False
+    rounding: float = 0.0
 
     @property
     def num_steps(self) -> int:
@@ -95,19 +96,36 @@ class Schedule:
 
         Samplers also evaluate between levels and a little off them, hence the relative slack.
         """
-        if self.is_rounded and self.num_steps:
+        if self.rounding and self.num_steps:
             return min(range(self.num_steps), key=lambda i: abs(self.sigmas[i] - sigma))
         reached = [i for i, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - 1e-6)]
         return reached[-1] if reached else 0
 
-    def exact(self, sigma: float) -> float:
-        """The sampler's own level where it comes back in half precision, which is coarse beside its steps."""
-        return self.sigmas[self.step_index(sigma)] if self.is_rounded and self.num_steps else sigma
+    def place(self, sigma: float, before: int | None = None) -> tuple[int, float]:
+        """Step of a new evaluation and its noise level: the sampler's own where it comes back rounded.
+
+        Half precision is coarse beside short steps and makes several of their levels the same number; of
+        those the one after the last step is meant, since samplers go down one by one.
+
+        Args:
+            sigma: noise level as it came.
+            before: step of the evaluation before; None where there was none.
+        """
+        if not self.rounding or not self.num_steps:
+            return self.step_index(sigma), sigma
+        following = 0 if before is None else before + 1
+        is_next = following < self.num_steps and self.rounds_to(self.sigmas[following], sigma)
+        step = following if is_next else self.step_index(sigma)
+        return step, self.sigmas[step]
+
+    def rounds_to(self, level: float, sigma: float) -> bool:
+        """Whether a level of the sampler may have come back as this number."""
+        return abs(level - sigma) <= self.rounding * level
 
     def has(self, sigma: float) -> bool:
         """Whether a noise level is one of the sampler's, and not one between them."""
         level = self.sigmas[self.step_index(sigma)] if self.num_steps else sigma
-        return self.is_rounded or abs(level - sigma) <= 1e-4 * level
+        return self.rounding > 0 or abs(level - sigma) <= 1e-4 * level
 
     def is_last(self, step_index: int) -> bool:
         """Whether a step is the last one of the run."""

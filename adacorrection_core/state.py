@@ -131,12 +131,11 @@ class RunState:
     def enter_evaluation(self, sigma: float, keys: list[Hashable]) -> Evaluation:
         """The evaluation that a call belongs to: a new one at another sigma, or when a branch comes again."""
         current = self.evaluation
-        if current is None or current.sigma != sigma or not current.seen.isdisjoint(keys):
+        if current is None or current.given != sigma or not current.seen.isdisjoint(keys):
             self.close_evaluation()
-            index = 0 if current is None else current.index + 1
-            current = Evaluation(
-                index, self.schedule.step_index(sigma), sigma, measured=GuidedMeasurement(self.cfg)
-            )
+            index, before = (0, None) if current is None else (current.index + 1, current.step_index)
+            place = self.schedule.place(sigma, before)
+            current = Evaluation(index, *place, given=sigma, measured=GuidedMeasurement(self.cfg))
             self.evaluation = current
             self.drop_stale(index, keys)
         current.seen.update(keys)
@@ -219,6 +218,7 @@ class RunState:
                 state.was_reset = True
                 self.report.resets += 1
 
+    @torch.no_grad()
     def settle(self, latent: Tensor, velocity: Tensor) -> Tensor | None:
         """After an evaluation: settle the debt of the corrected steps where it was a full pass.
 
@@ -233,7 +233,7 @@ class RunState:
             self.settlement.stop()
             return None
         with self.memory_guard():
-            moved, off = self.settlement.settle(self.schedule, self.evaluation, latent, velocity)
+            moved, off = self.settlement.settle(self.schedule, self.evaluation, latent, velocity.detach())
             if off is not None:
                 self.transfer.when_read(off, self.settlement.check_sampler)
             self.note_bytes_held()

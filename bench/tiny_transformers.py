@@ -184,7 +184,7 @@ def start_latent(name: str) -> Tensor:
 def velocity(transformer: nn.Module, latent: Tensor, sigma: float) -> Tensor:
     """What the transformer gives for a latent (B, ...) at a noise level; the rows differ in their words."""
     tiny, batch = TINY[type(transformer).__name__], len(latent)
-    dtype = next(transformer.parameters()).dtype
+    dtype = transformer.dtype
     inputs = {"hidden_states": latent, "timestep": torch.full((batch,), sigma * tiny.timestep_unit)}
     tensors = {
         key: value.to(dtype) if isinstance(value, Tensor) else value

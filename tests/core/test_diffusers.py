@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("diffusers", reason="the diffusers adapter is tested with diffusers installed")
 
 from diffusers import FirstBlockCacheConfig
-from torch.nn import Linear
+from torch.nn import Linear, Parameter
 
 from adacorrection_core.config import ConfigError, CorrectionConfig
 from adacorrection_core.diffusers import (
@@ -156,34 +156,36 @@ def test_calls_of_one_conditioning_each_are_repaid_as_one_of_both_is():
     flux, results, reports = make("FluxTransformer2DModel"), [], []
     words = TINY["FluxTransformer2DModel"].extra(2)
 
-    def uncond_and_cond(latent, sigma, is_whole):
+    def uncond_and_cond(latent, sigma, order):
         both = torch.cat([latent] * 2)
         rows = {name: words[name] for name in ("encoder_hidden_states", "pooled_projections")}
         fixed = {name: words[name] for name in ("img_ids", "txt_ids")}
-        if is_whole:
+        if not order:
             timestep = torch.full((2,), sigma)
             return flux(hidden_states=both, timestep=timestep, return_dict=False, **rows, **fixed)[0].chunk(2)
-        parts = []
-        for i, name in enumerate(BOTH):
+        parts = {}
+        for name in order:
+            i, timestep = BOTH.index(name), torch.full((1,), sigma)
             own = {key: value[i : i + 1] for key, value in rows.items()}
-            timestep = torch.full((1,), sigma)
             with flux.cache_context(name):
-                parts += flux(hidden_states=latent, timestep=timestep, return_dict=False, **own, **fixed)
-        return parts
+                (parts[name],) = flux(
+                    hidden_states=latent, timestep=timestep, return_dict=False, **own, **fixed
+                )
+        return [parts[name] for name in BOTH]
 
     config = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3, probe_blocks=0)
-    for is_whole, is_settling in ((True, True), (False, True), (False, False)):
+    for order, is_settling in (((), True), (BOTH, True), (BOTH[::-1], True), (BOTH, False)):
         latent = start_latent("FluxTransformer2DModel")
-        options = {"branches": BOTH if is_whole else ("cond",), "cfg": 3.0, "is_settling": is_settling}
+        options = {"branches": ("cond",) if order else BOTH, "cfg": 3.0, "is_settling": is_settling}
         with adacorrection(flux, config, SIGMAS, **options) as run:
             for sigma, sigma_next in zip(SIGMAS[:-1], SIGMAS[1:], strict=True):
-                uncond, cond = uncond_and_cond(latent, sigma, is_whole)
+                uncond, cond = uncond_and_cond(latent, sigma, order)
                 latent = latent + (sigma_next - sigma) * torch.lerp(uncond, cond, 3.0)
         results.append(latent)
         reports.append([record.outcome for record in run.report.records])
-    assert reports[0] == reports[1] == reports[2]
-    whole, apart, unsettled = results
-    assert float((whole - apart).norm()) < 1e-4 * float(whole.norm())
+    assert reports[0] == reports[1] == reports[2] == reports[3]
+    whole, *apart, unsettled = results
+    assert all(float((whole - each).norm()) < 1e-4 * float(whole.norm()) for each in apart)
     assert float((whole - unsettled).norm()) > 1e-3 * float(whole.norm())
 
 
@@ -232,6 +234,20 @@ def test_a_loop_that_works_in_place_draws_the_same_picture(flux, cfg):
 
 def test_half_precision_knows_its_steps(levels):
     half = make("FluxTransformer2DModel", torch.bfloat16)
+    with adacorrection(half, LOOSE, levels) as run:
+        sample(half, SIGMAS)
+    assert [record.step_index for record in run.report.records] == list(range(12))
+    assert run.report.block_fraction < 0.6
+
+
+@pytest.mark.parametrize("stored", [torch.uint8, torch.float8_e4m3fn])
+def test_weights_that_are_stored_in_less_say_nothing_of_the_noise_levels(levels, stored):
+    """Quantised and layerwise cast transformers compute in half precision all the same."""
+    half = make("FluxTransformer2DModel", torch.bfloat16)
+    if stored is torch.uint8:
+        half.register_parameter("packed", Parameter(torch.zeros(1, dtype=stored), requires_grad=False))
+    else:
+        half.enable_layerwise_casting(storage_dtype=stored, compute_dtype=torch.bfloat16)
     with adacorrection(half, LOOSE, levels) as run:
         sample(half, SIGMAS)
     assert [record.step_index for record in run.report.records] == list(range(12))

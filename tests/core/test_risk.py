@@ -194,9 +194,21 @@ def test_budget_that_cannot_be_kept_has_no_tolerance():
 
 def test_noise_levels_in_half_precision_mean_the_nearest_step():
     shifted = tuple(3 * s / (1 + 2 * s) for s in linear(20).sigmas)
-    schedule = Schedule(shifted, is_rounded=True)
+    schedule = Schedule(shifted, rounding=2**-7)
     rounded = torch.tensor(shifted[:-1]).bfloat16().tolist()
     assert [schedule.step_index(sigma) for sigma in rounded] == list(range(20))
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-7), (torch.float16, 2**-10)])
+def test_levels_that_half_precision_makes_one_are_taken_one_after_another(dtype, rounding):
+    """50 steps at shift 12: the first levels lie 0.0017 apart, bfloat16 numbers there 0.0039."""
+    shifted = tuple(12 * s / (1 + 11 * s) for s in linear(50).sigmas)
+    schedule, steps = Schedule(shifted, rounding=rounding), [None]
+    for sigma in (torch.tensor(shifted[:-1]) * 1000).to(dtype) / 1000:
+        step, level = schedule.place(float(sigma), steps[-1])
+        assert level == shifted[step]
+        steps.append(step)
+    assert steps[1:] == list(range(50))
 
 
 def test_places_above_pure_noise_are_never_one():
@@ -212,6 +224,37 @@ def test_risk_that_is_no_number_is_computed():
     model = ErrorModel(4.0)
     model.observe(0.1, math.inf)
     assert model.ratio == 4.0
+
+
+def test_the_risk_of_a_step_is_that_of_a_full_pass_at_the_next_one():
+    schedule, rule = linear(10), RiskRule(linear(10), tolerance=1.0)
+    assert rule.should_compute(signals(4)) is False
+    places, shares = schedule.turned, schedule.shares
+    expected = Stretch().extended(schedule.lengths[4], 0.02, places[4]).risk(places[5], shares[5])
+    assert rule.risk == pytest.approx(10.0 * expected)
+
+
+def test_what_the_probe_saw_is_over_with_the_stretch():
+    rule, fresh = RiskRule(linear(10), tolerance=100.0), RiskRule(linear(10), tolerance=100.0)
+    rule.should_compute(Signals(4, 0.02, 1.0, 1, turn=0.02, ratio=10.0))  # five times what was expected
+    assert rule.seen == pytest.approx(5.0)
+    rule.computed(5)
+    for each in (rule, fresh):
+        each.should_compute(signals(6))
+    assert rule.risk == fresh.risk
+
+
+def test_a_budget_counts_the_evaluations_of_a_step_as_one():
+    rule = RiskRule(linear(10), tolerance=1.0)
+    for step in (0, 0, 1, 1):
+        rule.computed(step)
+    assert rule.evaluations_per_step(2) == 2.0
+
+
+def test_a_layout_has_stretches_as_long_as_allowed():
+    """Two corrected, one computed, and so on; the last step is computed: ..C..C..CC."""
+    schedule = linear(10)
+    assert Budget(0, max_consecutive=2).needed(schedule, 0, schedule.turned[0], math.inf) == 4
 
 
 def test_no_schedule_has_no_growth():
