@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import demos, models
+from . import demos, pictures, videos
 from .graph import Graph, Info
 
 WORKFLOWS: dict[str, Callable[[Graph], None]] = {
@@ -16,14 +16,14 @@ WORKFLOWS: dict[str, Callable[[Graph], None]] = {
     "adacorrection_ab_compare": demos.ab_compare,
     "adacorrection_target_speedup": demos.target_speedup,
     "adacorrection_paper_mode": demos.paper_mode,
-    "adacorrection_flux1_dev": models.flux1_dev,
-    "adacorrection_flux2_klein": models.flux2_klein,
-    "adacorrection_sd3_5": models.sd3_5,
-    "adacorrection_qwen_image": models.qwen_image,
-    "adacorrection_z_image": models.z_image,
-    "adacorrection_hunyuan_video_1_5": models.hunyuan_video_1_5,
-    "adacorrection_wan2_2": models.wan2_2,
-    "adacorrection_ltx_video": models.ltx_video,
+    "adacorrection_flux1_dev": pictures.flux1_dev,
+    "adacorrection_flux2_klein": pictures.flux2_klein,
+    "adacorrection_sd3_5": pictures.sd3_5,
+    "adacorrection_qwen_image": pictures.qwen_image,
+    "adacorrection_z_image": pictures.z_image,
+    "adacorrection_hunyuan_video_1_5": videos.hunyuan_video_1_5,
+    "adacorrection_wan2_2": videos.wan2_2,
+    "adacorrection_ltx_video": videos.ltx_video,
 }
 # Those that run on the demo model, with a CPU and no download.
 RUNNABLE = (
