@@ -1,4 +1,4 @@
-"""What the workflows on models that have to be downloaded share: files, notes, the nodes around the sampler."""
+"""What the workflows on models that have to be downloaded share: files, notes, nodes around the sampler."""
 
 from __future__ import annotations
 
