@@ -81,6 +81,12 @@ class Corrector:
     forecast: Tensor | None = None
     last: tuple[float, float, Tensor] | None = None
 
+    def expect(self, shape: Sequence[int]) -> None:
+        """Before an evaluation: begin as at first where the latent, (B, ...), has another shape than it had."""
+        if any(tensor is not None and tensor.shape != shape for tensor in self.tensors):
+            self.begin_anew()
+            self.shift = None
+
     def shifted(self, latent: Tensor, sigma: Tensor | float) -> Tensor:
         """The latent that the model is to be given; the sampler's own where nothing is owed.
 

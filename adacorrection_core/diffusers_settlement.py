@@ -61,7 +61,9 @@ class GuidedSettlement:
         if not self.run.corrector.is_active:
             self.parts = {}
             return compute(latent)
-        count, shift = len(roles), self.run.corrector.shift
+        count = len(roles)
+        self.run.corrector.expect((len(latent) // count, *latent.shape[1:]))
+        shift = self.run.corrector.shift
         given = latent
         if shift is not None:
             given = latent + (repeated(shift, count) * flat_level(level, latent)).to(latent.dtype)

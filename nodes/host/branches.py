@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
@@ -29,7 +29,31 @@ def hooks_in(model: Any) -> tuple[float, ...]:
     return tuple(hook.strength for hook in group.hooks) if group else ()
 
 
-def branches_of(model: Any, x: Tensor, control: Any, options: dict[str, Any]) -> list[Branch]:
+def switches_in(options: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Switches of the model that a guidance node sets for a pass of its own, such as LTX-2's STG."""
+    return frozenset(item for item in options.items() if isinstance(item[1], (bool, frozenset)))
+
+
+def conds_of(options: dict[str, Any], num_rows: int) -> list[tuple[Any, int]]:
+    """uuid and role of each conditioning in a call's batch, in order.
+
+    A wrapper may have cut the batch into calls of its own and left the options as they were: where they do
+    not go with the rows any more, the call counts as one conditioning.
+
+    Args:
+        options: transformer_options of the call.
+        num_rows: of its batch.
+    """
+    roles = options.get("cond_or_uncond") or [0]
+    uuids = options.get("uuids") or [None] * len(roles)
+    if len(uuids) != len(roles) or num_rows % len(roles):
+        return [(tuple(uuids), roles[0])]
+    return list(zip(uuids, roles, strict=True))
+
+
+def branches_of(
+    model: Any, x: Tensor, control: Any, options: dict[str, Any], given: Iterable[str] = ()
+) -> list[Branch]:
     """One branch a conditioning in the call's batch, in order.
 
     Args:
@@ -37,10 +61,11 @@ def branches_of(model: Any, x: Tensor, control: Any, options: dict[str, Any]) ->
         x: (B, ...) latents of the call.
         control: residuals of ControlNets, or None.
         options: transformer_options of the call.
+        given: names of what else the model is given.
 
     A uuid alone does not tell branches apart: area conds hand theirs to the opposite list, passes of other
-    guidance nodes (skip-layer, perturbed attention) have the same one with other patches, and so have the
-    windows of a long video.
+    guidance nodes (skip-layer, perturbed attention, without the voice to follow) have the same one with other
+    patches, switches or conditions, and so have the windows of a long video.
     """
     window = options.get("context_window")
     place = (
@@ -48,18 +73,12 @@ def branches_of(model: Any, x: Tensor, control: Any, options: dict[str, Any]) ->
         tuple(x.shape[1:]),
         tuple(getattr(window, "index_list", ())),
         patches_in(options),
+        switches_in(options),
         control is not None,
         hooks_in(model),
+        frozenset(given),
     )
-    roles = options.get("cond_or_uncond") or [0]
-    uuids = options.get("uuids") or [None] * len(roles)
-    seen: Counter[tuple[Any, int]] = Counter()
-    branches = []
-    for uuid, role in zip(uuids, roles, strict=True):
-        seen[uuid, role] += 1
-        key = (*place, uuid, role, seen[uuid, role])
-        branches.append(Branch(key, role_name(role)))
-    return branches
+    return [Branch((*place, *cond), role_name(cond[1])) for cond in conds_of(options, len(x))]
 
 
 def role_name(role: int) -> str:

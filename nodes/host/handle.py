@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from ...adacorrection_core.evaluation import Branch
 from ...adacorrection_core.state import RunState
 from ...adacorrection_core.stats import Reason
 from ...adacorrection_core.watched import WatchedModel
-from .branches import role_name
+from .branches import conds_of, role_name
 from .family import Family, Shape
 from .recognise import find_family
 
@@ -26,6 +28,9 @@ class RunHandle:
         run: state of the run.
         latent_shapes: (B, C, ...) of each latent.
         is_yielding: whether every call is left to another cache.
+
+    Attributes:
+        called: how often each branch has been called in the evaluation under way; None between two.
     """
 
     def __init__(self, run: RunState, latent_shapes: Sequence[Shape] = (), is_yielding: bool = False) -> None:
@@ -33,22 +38,43 @@ class RunHandle:
         self.latent_shapes = latent_shapes
         self.is_yielding = is_yielding
         self.models: dict[int, WatchedModel | Reason] = {}
-        self.plain: list[tuple[Tensor, list[Any], list[int]]] = []
+        self.plain: list[tuple[Tensor, list[tuple[Any, int]]]] = []
+        self.called: Counter[Hashable] | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> RunHandle:
         return self
 
-    def note_plain(self, options: dict[str, Any]) -> None:
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """The length of one evaluation by the sampler, in which no branch comes twice."""
+        before, self.called = self.called, Counter()
+        try:
+            yield
+        finally:
+            self.called = before
+
+    def told_apart(self, branches: Sequence[Branch]) -> list[Branch]:
+        """Branches of which nothing tells why they come again in the same evaluation, by their turn.
+
+        Tiles that a wrapper cuts the picture into, or a second pass of a guidance node that is not known.
+        Both have their order, and no tile has its past from another one.
+        """
+        # Of a guider of another kind it is not known when its evaluations end: within the call alone.
+        called, turns = Counter() if self.called is None else self.called, []
+        with self.run.lock:
+            for branch in branches:
+                called[branch.key] += 1
+                turns.append(Branch((branch.key, called[branch.key]), branch.role))
+        return turns
+
+    def note_plain(self, options: dict[str, Any], num_rows: int) -> None:
         """Take note of a call while the cache is switched off; its record is made when the run ends."""
-        roles = options.get("cond_or_uncond") or [0]
-        self.plain.append((options["sigmas"], options.get("uuids") or [None] * len(roles), roles))
+        self.plain.append((options["sigmas"], conds_of(options, num_rows)))
 
     def count_plain(self, num_blocks: int) -> None:
         """Record the calls that were noted."""
-        for sigmas, uuids, roles in self.plain:
-            branches = [
-                Branch((uuid, role), role_name(role)) for uuid, role in zip(uuids, roles, strict=True)
-            ]
+        for sigmas, conds in self.plain:
+            branches = [Branch(cond, role_name(cond[1])) for cond in conds]
             CountedCall(self.run, sigmas[:1], branches).close(num_blocks, num_blocks, Reason.OFF)
 
     def watched(

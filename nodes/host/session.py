@@ -217,11 +217,12 @@ class Session:
         if handle is None:
             return executor(*args, **kwargs)
         if self.config.is_off:
-            handle.note_plain(options)
+            handle.note_plain(options, len(args[0]))
             return executor(*args, **kwargs)
         model = executor.class_obj
         diffusion_model = unwrapped(model.diffusion_model)
-        branches = branches_of(model, args[0], args[4], options)
+        given = (name for name, value in kwargs.items() if value is not None)
+        branches = handle.told_apart(branches_of(model, args[0], args[4], options, given))
         watched = handle.watched(diffusion_model, self.num_blocks, options)
         if isinstance(watched, Reason):
             return self.apply_plain(handle.run, watched, branches, executor, args, kwargs)
@@ -253,11 +254,15 @@ class Session:
         """PREDICT_NOISE wrapper: one evaluation by the sampler, all conditionings and their guidance."""
         model_options = kwargs["model_options"] if "model_options" in kwargs else args[0]
         handle = handle_in(model_options)
-        if handle is None or handle.is_yielding or self.config.is_off or self.config.mode == "paper":
+        if handle is None or handle.is_yielding or self.config.is_off:
             return executor(latent, sigma, *args, **kwargs)
-        run, level = handle.run, per_row(sigma, latent)
-        shifted = run.corrector.shifted(latent, level)
-        denoised: Tensor = executor(shifted, sigma, *args, **kwargs)
+        with handle.evaluation():
+            if self.config.mode == "paper":
+                return executor(latent, sigma, *args, **kwargs)
+            run, level = handle.run, per_row(sigma, latent)
+            run.corrector.expect(latent.shape)
+            shifted = run.corrector.shifted(latent, level)
+            denoised: Tensor = executor(shifted, sigma, *args, **kwargs)
         moved = run.settle(latent, (shifted - denoised) / level)
         return denoised if moved is None else denoised + (level * moved).to(denoised.dtype)
 
