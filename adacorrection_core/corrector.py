@@ -82,7 +82,7 @@ class Corrector:
     last: tuple[float, float, Tensor] | None = None
 
     def expect(self, shape: Sequence[int]) -> None:
-        """Before an evaluation: begin as at first where the latent, (B, ...), has another shape than it had."""
+        """Before an evaluation: begin as at first where the latent, (B, ...), has not the shape it had."""
         if any(tensor is not None and tensor.shape != shape for tensor in self.tensors):
             self.begin_anew()
             self.shift = None
