@@ -27,7 +27,7 @@ DEEP = {
 def test_runs_fewer_blocks_and_stays_close(family: str) -> None:
     cfg, batch = (3.0, 2) if tiny_models.takes_rows(family, 4) else (1.0, 1)
     full = tiny_models.sample(model_of(family), family, steps=10, cfg=cfg, batch=batch)
-    model = corrected(family)
+    model = corrected(family, CorrectionConfig.from_preset("quality"))
 
     with tiny_models.count_blocks(model, family) as executed:
         latent, report = sampled(model, family, steps=10, cfg=cfg, batch=batch)

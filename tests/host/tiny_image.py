@@ -164,6 +164,7 @@ IMAGE: dict[str, Family] = {
         conditioning=conditioning((1, 16, 4096)),
         blocks=("blocks",),
         forced=tuple(PIXART),
+        closeness=0.3,
     ),
     "omnigen2": Family(
         module="comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",
