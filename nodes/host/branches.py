@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
-
-from torch import Tensor
 
 from ...adacorrection_core.evaluation import Branch
 from .recognise import unwrapped
@@ -51,22 +48,18 @@ def conds_of(options: dict[str, Any], num_rows: int) -> list[tuple[Any, int]]:
     return list(zip(uuids, roles, strict=True))
 
 
-def branches_of(
-    model: Any, x: Tensor, control: Any, options: dict[str, Any], given: Iterable[str] = ()
-) -> list[Branch]:
+def branches_of(model: Any, given: dict[str, Any]) -> list[Branch]:
     """One branch a conditioning in the call's batch, in order.
 
     Args:
         model: the host's BaseModel.
-        x: (B, ...) latents of the call.
-        control: residuals of ControlNets, or None.
-        options: transformer_options of the call.
-        given: names of what else the model is given.
+        given: arguments of the call by name: (B, ...) latents x, control and whatever else conditions it.
 
     A uuid alone does not tell branches apart: area conds hand theirs to the opposite list, passes of other
     guidance nodes (skip-layer, perturbed attention, without the voice to follow) have the same one with other
     patches, switches or conditions, and so have the windows of a long video.
     """
+    x, options = given["x"], given["transformer_options"]
     window = options.get("context_window")
     place = (
         id(unwrapped(model.diffusion_model)),
@@ -74,9 +67,8 @@ def branches_of(
         tuple(getattr(window, "index_list", ())),
         patches_in(options),
         switches_in(options),
-        control is not None,
         hooks_in(model),
-        frozenset(given),
+        frozenset(name for name, value in given.items() if value is not None),
     )
     return [Branch((*place, *cond), role_name(cond[1])) for cond in conds_of(options, len(x))]
 

@@ -19,6 +19,9 @@ from .family import Family, Shape
 from .recognise import find_family
 
 KEY = "adacorrection"
+# The first arguments of the host's functions, in order; another pack's wrapper may pass them on by name.
+OUTER_SAMPLE = ("noise", "latent_image", "sampler", "sigmas", "denoise_mask")
+APPLY_MODEL = ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")
 
 
 class RunHandle:
@@ -107,3 +110,13 @@ def handle_in(model_options: dict[str, Any]) -> RunHandle | None:
     """The handle of the run that these options belong to; None where the run is not ours."""
     handle: RunHandle | None = model_options.get("transformer_options", {}).get(KEY)
     return handle
+
+
+def named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name, however they were passed.
+
+    Args:
+        names: of the first ones that are passed by place.
+        args, kwargs: as they came.
+    """
+    return dict(zip(names, args, strict=False)) | kwargs

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from comfy.patcher_extension import WrappersMP
@@ -27,7 +28,7 @@ from ...adacorrection_core.stats import Reason, RunReport
 from .branches import branches_of
 from .events import LiveRun, describe_model, show_text
 from .family import Family, kind_of
-from .handle import KEY, RunHandle, handle_in
+from .handle import APPLY_MODEL, KEY, OUTER_SAMPLE, RunHandle, handle_in, named
 from .memory import called_conds, computing_dtype, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
@@ -155,8 +156,9 @@ class Session:
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """OUTER_SAMPLE wrapper: the length of one sampling run."""
         guider = executor.class_obj
+        given = named(OUTER_SAMPLE, args, kwargs)
         schedule = make_schedule(
-            args[3], guider.model_patcher.get_model_object("model_sampling"), self.config
+            given["sigmas"], guider.model_patcher.get_model_object("model_sampling"), self.config
         )
         groups = tuple(self.counts.items())
         report = RunReport(self.config.name, self.description, schedule.num_steps, groups=groups)
@@ -165,8 +167,8 @@ class Session:
         options = guider.model_options.setdefault("transformer_options", {})
         if not self.config.is_off:
             report.note = two_caches(guider.model_options)
-        shapes = kwargs.get("latent_shapes") or [args[0].shape]
-        if len(args) > 4 and args[4] is not None:
+        shapes = given.get("latent_shapes") or [given["noise"].shape]
+        if given.get("denoise_mask") is not None:
             run.corrector.stop()  # the host puts the known part of the picture back at each step
         options[KEY] = handle = RunHandle(run, shapes, is_yielding=bool(report.note))
         if handle.is_yielding:
@@ -208,30 +210,26 @@ class Session:
         return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """APPLY_MODEL wrapper: the length of one model call.
-
-        The host's arguments are x, t, c_concat, c_crossattn, control, transformer_options.
-        """
-        options = args[5]
+        """APPLY_MODEL wrapper: the length of one model call."""
+        given = named(APPLY_MODEL, args, kwargs)
+        x, options = given["x"], given["transformer_options"]
         handle: RunHandle | None = options.get(KEY)
         if handle is None:
             return executor(*args, **kwargs)
         if self.config.is_off:
-            handle.note_plain(options, len(args[0]))
+            handle.note_plain(options, len(x))
             return executor(*args, **kwargs)
-        model = executor.class_obj
+        model, sigma = executor.class_obj, options["sigmas"][:1]
         diffusion_model = unwrapped(model.diffusion_model)
-        given = (name for name, value in kwargs.items() if value is not None)
-        branches = handle.told_apart(branches_of(model, args[0], args[4], options, given))
+        branches = handle.told_apart(branches_of(model, given))
         watched = handle.watched(diffusion_model, self.num_blocks, options)
         if isinstance(watched, Reason):
-            return self.apply_plain(handle.run, watched, branches, executor, args, kwargs)
-        sigma = options["sigmas"][:1]
+            return self.apply_plain(handle.run, watched, sigma, branches, lambda: executor(*args, **kwargs))
         if handle.is_yielding:
             return watched.count(sigma, branches, Reason.OTHER_CACHE, lambda: executor(*args, **kwargs))
         dtype = computing_dtype(model, model.manual_cast_dtype)
-        reading = DenoisedReading(args[0], per_row(args[1], args[0]), dtype)
-        num_latent = find_family(diffusion_model).num_latent(diffusion_model, args[0].shape)
+        reading = DenoisedReading(x, per_row(given["t"], x), dtype)
+        num_latent = find_family(diffusion_model).num_latent(diffusion_model, x.shape)
         return watched.call(sigma, branches, reading, lambda: executor(*args, **kwargs), num_latent)
 
     def sampler_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -267,12 +265,17 @@ class Session:
         return denoised if moved is None else denoised + (level * moved).to(denoised.dtype)
 
     def apply_plain(
-        self, run: RunState, reason: Reason, branches: list[Branch], executor: Any, args: Any, kwargs: Any
-    ) -> Any:
+        self,
+        run: RunState,
+        reason: Reason,
+        sigma: Tensor,
+        branches: list[Branch],
+        compute: Callable[[], Tensor],
+    ) -> Tensor:
         """A call that is left to the host and counted."""
-        call = CountedCall(run, args[5]["sigmas"][:1], branches)
+        call = CountedCall(run, sigma, branches)
         try:
-            return executor(*args, **kwargs)
+            return compute()
         finally:
             call.close(self.num_blocks, self.num_blocks, reason)
 

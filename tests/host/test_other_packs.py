@@ -1,12 +1,14 @@
 """Beside other packs' block replacements and guidance nodes: theirs still run, and no branch is mixed up."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy_extras.nodes_slg
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from runs import (
     ALWAYS_COMPUTED,
     CLOSE,
@@ -170,6 +172,33 @@ def test_a_replacement_that_calls_its_block_twice(family: str, index: int) -> No
 
     assert len(report_of(model).records) == 2
     assert relative_error(held, full) < 1e-5
+
+
+def test_a_wrapper_that_passes_arguments_by_name() -> None:
+    """Around ours, in a run with a mask: that is known of by its place or by its name."""
+    names = {
+        WrappersMP.OUTER_SAMPLE: ("noise", "latent_image", "sampler", "sigmas", "denoise_mask"),
+        WrappersMP.APPLY_MODEL: ("x", "t", "c_concat", "c_crossattn", "control", "transformer_options"),
+    }
+    plain, called = model_of("flux_dev").clone(), set()
+
+    def by_name(kind: str, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        called.add(kind)
+        return executor(**dict(zip(names[kind], args, strict=False)), **kwargs)
+
+    for kind in names:
+        plain.add_wrapper_with_key(kind, "by name", partial(by_name, kind))
+    latent = torch.full_like(tiny_models.empty_latent("flux_dev"), 0.3)
+    mask = torch.zeros(1, 1, *latent.shape[-2:])
+    mask[..., :4] = 1.0
+    run = {"steps": STEPS, "latent": latent, "noise_mask": mask}
+    expected, _ = sampled(apply_correction(model_of("flux_dev"), SOME_HITS), "flux_dev", **run)
+
+    by_names, report = sampled(apply_correction(plain, SOME_HITS), "flux_dev", **run)
+
+    assert called == set(names)
+    assert report.hit_rate > 0
+    assert torch.equal(by_names, expected)
 
 
 def test_applying_twice_replaces() -> None:

@@ -55,7 +55,8 @@ def test_what_tells_passes_of_one_cond_apart() -> None:
     options = {"uuids": ["a"], "cond_or_uncond": [0], "run_vx": True, "step": 3}
 
     def key(given: tuple[str, ...] = ("guidance", "voice"), **changes: object) -> object:
-        (branch,) = branches_of(model, x, None, options | changes, given)
+        call = {"x": x, "control": None, "transformer_options": options | changes}
+        (branch,) = branches_of(model, call | dict.fromkeys(given, 1))
         return branch.key
 
     others = [
@@ -63,6 +64,7 @@ def test_what_tells_passes_of_one_cond_apart() -> None:
         key(stg_self_attn_blocks=frozenset({1})),
         key(patches={"attn1_patch": [in_tiles]}),
         key(("guidance",)),
+        key(("guidance", "voice", "control")),
         key(uuids=["b"]),
         key(cond_or_uncond=[1]),
     ]
