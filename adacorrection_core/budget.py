@@ -36,6 +36,8 @@ class Budget:
             schedule: noise levels of the run.
             max_consecutive: longest stretch of corrected steps.
         """
+        if not schedule.num_steps:  # a sampler may evaluate the model at the only level that there is
+            return cls(0, max_consecutive)
         steps, wanted = schedule.num_steps, round(schedule.num_steps / speedup)
         eligible = len(schedule.eligible_from(0))
         least = steps - eligible + eligible // (max_consecutive + 1)

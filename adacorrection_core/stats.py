@@ -36,6 +36,7 @@ class Reason(str, Enum):
     OWN_STATE = "the model keeps state of its own over these calls"
     NO_MEMORY = "memory for the cache ran out"
     OTHER_CACHE = "another cache is at work on this model"
+    TRAINING = "gradients were asked for, as in training"
 
 
 # What to do where a reason left nothing to reuse.

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
@@ -222,9 +223,13 @@ class Session:
         model, sigma = executor.class_obj, options["sigmas"][:1]
         diffusion_model = unwrapped(model.diffusion_model)
         branches = handle.told_apart(branches_of(model, given))
+        is_training = torch.is_grad_enabled()  # a forecast has no gradients
         watched = handle.watched(diffusion_model, self.num_blocks, options)
-        if isinstance(watched, Reason):
-            return self.apply_plain(handle.run, watched, sigma, branches, lambda: executor(*args, **kwargs))
+        if is_training or isinstance(watched, Reason):
+            reason = Reason.TRAINING if is_training else watched
+            return self.apply_plain(
+                handle.run, reason, sigma.detach(), branches, lambda: executor(*args, **kwargs)
+            )
         if handle.is_yielding:
             return watched.count(sigma, branches, Reason.OTHER_CACHE, lambda: executor(*args, **kwargs))
         dtype = computing_dtype(model, model.manual_cast_dtype)
@@ -252,7 +257,8 @@ class Session:
         """PREDICT_NOISE wrapper: one evaluation by the sampler, all conditionings and their guidance."""
         model_options = kwargs["model_options"] if "model_options" in kwargs else args[0]
         handle = handle_in(model_options)
-        if handle is None or handle.is_yielding or self.config.is_off:
+        is_idle = handle is None or handle.is_yielding or self.config.is_off
+        if is_idle or torch.is_grad_enabled():
             return executor(latent, sigma, *args, **kwargs)
         with handle.evaluation():
             if self.config.mode == "paper":

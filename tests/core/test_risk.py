@@ -160,6 +160,7 @@ def test_budget_says_what_cannot_be_reached():
     assert "Asked for 4x" in budget.note
     assert "2x of 16 steps" in budget.note
     assert Budget.for_speedup(4.0, linear(2, warmup_steps=3), 8).computed_steps == 2
+    assert Budget.for_speedup(4.0, Schedule((1.0,)), 8).computed_steps == 0
 
 
 def test_budget_keeps_to_the_range_and_the_longest_stretch():
