@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench test test-hosts test-nightly host-changes registry lint clean
+.PHONY: demo bench test test-device test-hosts test-nightly host-changes registry lint clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo-installed
@@ -19,6 +19,10 @@ test: $(VENV)/.dev-installed
 # Host tests only, in every ComfyUI that can be found, newest first.
 test-hosts: $(VENV)/.dev-installed
 	@$(BIN)/python tests/run.py hosts
+
+# Every family on a device that is not the CPU; `make test` takes two.
+test-device: $(VENV)/.dev-installed
+	@$(BIN)/python tests/run.py device
 
 # The property tests of the controller with twenty times as many cases.
 test-nightly: $(VENV)/.dev-installed

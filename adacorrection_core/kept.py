@@ -10,6 +10,8 @@ from torch import Tensor
 HALVES = (torch.float16, torch.bfloat16)
 # Values are kept below it in float16, which ends at 65504.
 ROOM = 2.0**15
+# Apple's GPUs have no memory of their own that pinned RAM would be faster for.
+SHARING_RAM = ("mps",)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Kept:
         return tensor if self.scale is None else tensor.mul_(self.scale.to(like.device, non_blocking=True))
 
     def in_ram(self) -> Kept:
-        """Copy in RAM: pinned and without waiting where the tensor is on a CUDA device."""
+        """Copy in RAM: pinned and without waiting where the tensor's device can."""
         return Kept(to_ram(self.tensor), self.scale)
 
 
@@ -54,10 +56,18 @@ def keep(tensor: Tensor, dtype: torch.dtype | None = None) -> Kept:
 
 
 def to_ram(tensor: Tensor) -> Tensor:
-    """Copy to RAM: pinned and without waiting where the tensor is on a CUDA device."""
+    """Copy to RAM: pinned and without waiting where the tensor's device can, else an ordinary one."""
     if tensor.device.type == "cpu":
         return tensor
-    pinned = torch.empty(
-        tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=tensor.device.type == "cuda"
-    )
-    return pinned.copy_(tensor, non_blocking=True)
+    ram = _ram_for(tensor)
+    # Without pinned memory some devices return before the copy has arrived, and nothing tells when it has.
+    return ram.copy_(tensor, non_blocking=ram.is_pinned())
+
+
+def _ram_for(tensor: Tensor) -> Tensor:
+    if tensor.device.type not in SHARING_RAM:
+        try:
+            return torch.empty_like(tensor, device="cpu", pin_memory=True)
+        except RuntimeError:  # the device cannot, or all the memory that may be pinned is taken
+            pass
+    return torch.empty_like(tensor, device="cpu")

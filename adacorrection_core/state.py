@@ -73,6 +73,7 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
+        self.report.is_offloaded = self.is_offloaded
 
     @property
     def corrector(self) -> Corrector:

@@ -45,6 +45,11 @@ class DemoModel:
     code: PictureCode
 
     @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return next(self.transformer.parameters()).device
+
+    @property
     def prompts(self) -> list[str]:
         """Short names of the prompts, in order: "04_noto_green_cat" is "cat"."""
         return [name.split("_", 3)[-1] for name in self.conditioning.names]
@@ -107,12 +112,12 @@ def _own_or_demo(folder: Path, name: str) -> Path:
 def sample(
     model: DemoModel, prompt: int, seed: int, method: Method, setting: Setting | None = None
 ) -> Result:
-    """Draws prompt number `prompt` from the noise of `seed`, by `method`."""
+    """Draws prompt number `prompt` from the noise of `seed`, by `method`, on the transformer's device."""
     setting = setting or Setting()
     num_steps = method.num_steps or setting.num_steps
     sigmas = simple_sigmas(num_steps)
     velocity = guided_velocity(model, prompt, setting.cfg)
-    noise = new_noise([seed])
+    noise = new_noise([seed]).to(model.device)
     started = time.perf_counter()
     if method.config is None:
         latent, report = euler(velocity, noise, sigmas), None
@@ -134,16 +139,20 @@ def sample(
 
 
 def guided_velocity(model: DemoModel, prompt: int, cfg: float) -> Callable[[Tensor, float], Tensor]:
-    """The guided velocity at a latent (1, C, h, w) and noise level; cond and uncond in one batch."""
+    """The guided velocity at a latent (1, C, h, w) on the transformer's device and a noise level.
+
+    Cond and uncond are one batch.
+    """
     words = model.conditioning
     context, pooled = words.context[prompt : prompt + 1].float(), words.pooled[prompt : prompt + 1].float()
     if cfg != 1:
         context = torch.cat([context, words.neg_context.float()])
         pooled = torch.cat([pooled, words.neg_pooled.float()])
+    context, pooled = context.to(model.device), pooled.to(model.device)
     batch, predict = len(context), model.network.predict
 
     def velocity(latent: Tensor, sigma: float) -> Tensor:
-        level = torch.full((batch,), sigma)
+        level = torch.full((batch,), sigma, device=model.device)
         both = predict(model.transformer, latent.expand(batch, -1, -1, -1), level, context, pooled)
         return both if batch == 1 else both[1:] + cfg * (both[:1] - both[1:])
 

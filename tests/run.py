@@ -5,6 +5,7 @@
     python tests/run.py host     host tests only, in the ComfyUI that COMFYUI_PATH or the cache names
     python tests/run.py hosts    host tests in every ComfyUI found, newest first
     python tests/run.py browser  browser tests only: that ComfyUI's page in the system's Chromium
+    python tests/run.py device   every family on a device that is not the CPU (tests/device)
 
 Further arguments go to pytest: python tests/run.py host -k flux -x
 The suites cannot share a process: our `nodes` package is called like ComfyUI's nodes.py.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,11 +27,21 @@ from pathlib import Path
 TESTS = Path(__file__).parent.absolute()
 HOST_TESTS = TESTS / "host"
 BROWSER_TESTS = TESTS / "browser"
+DEVICE_TESTS = TESTS / "device"
 sys.path.insert(0, str(HOST_TESTS))
 
 from comfy_host import HOW_TO_GET_A_HOST, find_chromium, find_host, find_hosts, host_python, host_version  # noqa: E402
 
-SUITES = ["all", "core", "host", "hosts", "browser"]
+SUITES = ["all", "core", "host", "hosts", "browser", "device"]
+# Host tests that `all` repeats on the second device for two families, and `device` for every one.
+ON_DEVICE = [
+    "test_identity.py",
+    "test_families.py",
+    "test_whole_model.py",
+    "test_memory.py",
+    "test_samplers.py",
+]
+TWO_FAMILIES = ["-k", "flux_dev or wan21_t2v"]
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 
 
@@ -63,6 +75,9 @@ def main() -> int:
     if suite in ("all", "browser"):
         count, remark = run_browser_tests(pytest_arguments)
         total, remarks = total + count, [*remarks, remark]
+    if suite in ("all", "device"):
+        count, remark = run_device_tests([] if suite == "device" else TWO_FAMILIES, pytest_arguments)
+        total, remarks = total + count, [*remarks, remark]
 
     print()
     for remark in filter(None, remarks):
@@ -86,7 +101,7 @@ def run_host_tests(everywhere: bool, pytest_arguments: list[str]) -> tuple[Count
         count = Count(skipped=count_test_functions(HOST_TESTS))
         return count, f"Host tests: {count.skipped} skipped, there is no ComfyUI. {HOW_TO_GET_A_HOST}"
 
-    counts = {host: run_in_host(host, pytest_arguments) for host in hosts}
+    counts = {host: run_in_host(host, pytest_arguments, {}) for host in hosts}
     places = [f"ComfyUI {host_version(host)} ({count})" for host, count in counts.items()]
     total = sum(counts.values(), Count())
     return total, f"Host tests: {total.skipped} skipped; {', '.join(places)}."
@@ -104,16 +119,33 @@ def run_browser_tests(pytest_arguments: list[str]) -> tuple[Count, str]:
     return count, f"Browser tests: {count.skipped} skipped; ComfyUI {host_version(host)} ({count})."
 
 
-def run_in_host(host: Path, pytest_arguments: list[str]) -> Count:
+def run_device_tests(families: list[str], pytest_arguments: list[str]) -> tuple[Count, str]:
+    """Returns the counts and the line that says where the tests ran, or why they did not."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # .venv has ninja
+    if shutil.which("c++") is None:
+        count = Count(skipped=count_test_functions(DEVICE_TESTS))
+        return count, f"Device tests: {count.skipped} skipped, there is no c++ (apt-get install g++)."
+    announce(f"Device tests, {sys.executable}")
+    environment = {"PATH": path, "TEST_DEVICE": "second"}
+    count = run_pytest(sys.executable, DEVICE_TESTS, pytest_arguments, {**os.environ, **environment})
+    host = find_host()
+    if host is not None:
+        count += run_in_host(host, [*ON_DEVICE, *families, *pytest_arguments], environment)
+    return count, f"Device tests: {count.skipped} skipped ({count})."
+
+
+def run_in_host(host: Path, pytest_arguments: list[str], environment: dict[str, str]) -> Count:
     python = host_python(host)
-    announce(f"Host tests, ComfyUI {host_version(host)}, {python}")
+    where = ", second device" if "TEST_DEVICE" in environment else ""
+    announce(f"Host tests, ComfyUI {host_version(host)}, {python}{where}")
     ready = subprocess.run([python, "-c", "import einops, pytest, pytest_timeout, torch"])
     if ready.returncode:
         print(f"{python} cannot run them. {HOW_TO_GET_A_HOST}", flush=True)
         # A host that somebody named has to work; one that was merely come across need not.
         is_named = {"COMFYUI_PATH", "COMFYUI_PYTHON"} & os.environ.keys()
         return Count(failed=1) if is_named else Count(skipped=count_test_functions(HOST_TESTS))
-    return run_pytest(python, HOST_TESTS, pytest_arguments, {**os.environ, "COMFYUI_PATH": str(host)})
+    environment = {**os.environ, "COMFYUI_PATH": str(host), **environment}
+    return run_pytest(python, HOST_TESTS, pytest_arguments, environment)
 
 
 def run_pytest(python: str, folder: Path, arguments: list[str], environment: dict[str, str]) -> Count:

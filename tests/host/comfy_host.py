@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]  # the path may have come by way of ..
+DEVICE_TESTS = PACK_ROOT / "tests" / "device"
 PACK_NAME = "adacorrection"  # the name that host tests import the pack by; ComfyUI derives one from the path
 
 HOW_TO_GET_A_HOST = (
@@ -76,7 +77,7 @@ def boot() -> Path:
     sys.path[:] = [str(host), *(entry for entry in sys.path if Path(entry or ".").resolve() not in ours)]
 
     # PyTorch attention is what GPUs use; the CPU's default (sub-quadratic) mishandles some masks.
-    arguments, sys.argv = sys.argv, ["main.py", "--cpu", "--use-pytorch-cross-attention"]
+    arguments, sys.argv = sys.argv, ["main.py", _device_option(), "--use-pytorch-cross-attention"]
     try:
         import comfy.options
 
@@ -85,6 +86,17 @@ def boot() -> Path:
     finally:
         sys.argv = arguments
     return host
+
+
+def _device_option() -> str:
+    """What tells ComfyUI where to compute: on the CPU, or on the second device that TEST_DEVICE=second names.
+
+    ComfyUI asks only one device for no more than its name: the one of the package torch_directml.
+    """
+    if os.environ.get("TEST_DEVICE") != "second":
+        return "--cpu"
+    sys.path.append(str(DEVICE_TESTS))
+    return "--directml"
 
 
 def load_pack() -> ModuleType:
