@@ -1,8 +1,9 @@
 // A device beside the CPU, for machines that have none: PyTorch's PrivateUse1, computed by the CPU.
 //
 // It is as strict as a GPU. Tensors of two devices in one operation are an error, but for scalars and indices.
-// Copies that nobody waits for, between the device and pinned memory, happen when the device gets to them:
-// until then their target holds NaN, and a CPU that reads too early sees it. What makes the CPU wait is counted.
+// Copies that nobody waits for happen when the device gets to them, also those of memory that is not pinned, as on
+// Apple's: until then their target holds NaN, and a CPU that reads too early sees it. What makes the CPU wait is
+// counted.
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -118,12 +119,11 @@ void synchronize() {
 
 Tensor copy_over(const Tensor& from, const Tensor& to, bool non_blocking) {
   const bool leaves = to.is_cpu(), enters = from.is_cpu();
-  const bool is_pinned = (leaves && to.is_pinned()) || (enters && from.is_pinned());
   if (leaves || enters) {
     const std::string way = leaves ? "to cpu" : "from cpu";
-    count(non_blocking && is_pinned ? way + ", not waited for" : way);
+    count(non_blocking ? way + ", not waited for" : way);
   }
-  if (non_blocking && is_pinned && !is_falling_back) {
+  if (non_blocking && (leaves || enters) && !is_falling_back) {
     Lock lock(one_at_a_time);
     under_way.emplace_back(from, to);
     if (to.is_contiguous()) std::memset(to.data_ptr(), 0xff, to.nbytes());  // NaN in every floating-point type
