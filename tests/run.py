@@ -38,10 +38,10 @@ ON_DEVICE = [
     "test_identity.py",
     "test_families.py",
     "test_whole_model.py",
-    "test_memory.py",
     "test_samplers.py",
+    "test_on_device.py",
 ]
-TWO_FAMILIES = ["-k", "(flux_dev or wan21_t2v) and not sampler"]
+TWO_FAMILIES = ["-k", "(flux_dev or wan21_t2v or on_device) and not sampler"]
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 
 
