@@ -20,7 +20,7 @@ test: $(VENV)/.dev-installed
 test-hosts: $(VENV)/.dev-installed
 	@$(BIN)/python tests/run.py hosts
 
-# Every family on a device that is not the CPU; `make test` takes two.
+# All host tests on a device that is not the CPU; `make test` has some.
 test-device: $(VENV)/.dev-installed
 	@$(BIN)/python tests/run.py device
 

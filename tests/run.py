@@ -5,7 +5,7 @@
     python tests/run.py host     host tests only, in the ComfyUI that COMFYUI_PATH or the cache names
     python tests/run.py hosts    host tests in every ComfyUI found, newest first
     python tests/run.py browser  browser tests only: that ComfyUI's page in the system's Chromium
-    python tests/run.py device   every family on a device that is not the CPU (tests/device)
+    python tests/run.py device   tests/device, and host tests on a device that is not the CPU
 
 Further arguments go to pytest: python tests/run.py host -k flux -x
 The suites cannot share a process: our `nodes` package is called like ComfyUI's nodes.py.
@@ -33,15 +33,9 @@ sys.path.insert(0, str(HOST_TESTS))
 from comfy_host import HOW_TO_GET_A_HOST, find_chromium, find_host, find_hosts, host_python, host_version  # noqa: E402
 
 SUITES = ["all", "core", "host", "hosts", "browser", "device"]
-# Host tests that `all` repeats on the second device for two families, and `device` for every one.
-ON_DEVICE = [
-    "test_identity.py",
-    "test_families.py",
-    "test_whole_model.py",
-    "test_samplers.py",
-    "test_on_device.py",
-]
-TWO_FAMILIES = ["-k", "(flux_dev or wan21_t2v or on_device) and not sampler"]
+# Of the host tests, what `all` repeats on the second device; `device` repeats all.
+SOME_ON_DEVICE = ["test_identity.py", "test_families.py", "test_whole_model.py", "test_multigpu.py"]
+SOME_ON_DEVICE += ["test_on_device.py", "-k", "flux_dev or wan21_t2v or on_device"]
 NO_TESTS_COLLECTED = 5  # pytest's exit status
 
 
@@ -76,7 +70,7 @@ def main() -> int:
         count, remark = run_browser_tests(pytest_arguments)
         total, remarks = total + count, [*remarks, remark]
     if suite in ("all", "device"):
-        count, remark = run_device_tests([] if suite == "device" else TWO_FAMILIES, pytest_arguments)
+        count, remark = run_device_tests([] if suite == "device" else SOME_ON_DEVICE, pytest_arguments)
         total, remarks = total + count, [*remarks, remark]
 
     print()
@@ -119,7 +113,7 @@ def run_browser_tests(pytest_arguments: list[str]) -> tuple[Count, str]:
     return count, f"Browser tests: {count.skipped} skipped; ComfyUI {host_version(host)} ({count})."
 
 
-def run_device_tests(families: list[str], pytest_arguments: list[str]) -> tuple[Count, str]:
+def run_device_tests(selection: list[str], pytest_arguments: list[str]) -> tuple[Count, str]:
     """Returns the counts and the line that says where the tests ran, or why they did not."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # .venv has ninja
     if shutil.which("c++") is None:
@@ -130,7 +124,7 @@ def run_device_tests(families: list[str], pytest_arguments: list[str]) -> tuple[
     count = run_pytest(sys.executable, DEVICE_TESTS, pytest_arguments, {**os.environ, **environment})
     host = find_host()
     if host is not None:
-        count += run_in_host(host, [*ON_DEVICE, *families, *pytest_arguments], environment)
+        count += run_in_host(host, [*selection, *pytest_arguments], environment)
     return count, f"Device tests: {count.skipped} skipped ({count})."
 
 

@@ -77,7 +77,7 @@ def boot() -> Path:
     sys.path[:] = [str(host), *(entry for entry in sys.path if Path(entry or ".").resolve() not in ours)]
 
     # PyTorch attention is what GPUs use; the CPU's default (sub-quadratic) mishandles some masks.
-    arguments, sys.argv = sys.argv, ["main.py", _device_option(), "--use-pytorch-cross-attention"]
+    arguments, sys.argv = sys.argv, ["main.py", *_device_options(), "--use-pytorch-cross-attention"]
     try:
         import comfy.options
 
@@ -88,15 +88,16 @@ def boot() -> Path:
     return host
 
 
-def _device_option() -> str:
+def _device_options() -> list[str]:
     """What tells ComfyUI where to compute: on the CPU, or on the second device that TEST_DEVICE=second names.
 
-    ComfyUI asks only one device for no more than its name: the one of the package torch_directml.
+    ComfyUI asks only one device for no more than its name: the one of the package torch_directml. It would
+    compute in float16 there, for which the tests are not made.
     """
     if os.environ.get("TEST_DEVICE") != "second":
-        return "--cpu"
+        return ["--cpu"]
     sys.path.append(str(DEVICE_TESTS))
-    return "--directml"
+    return ["--directml", "--force-fp32"]
 
 
 def load_pack() -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +36,11 @@ TOLERANT = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=2)
 CLOSE = tiny_models.FAMILIES["flux_dev"].closeness
 # One of each kind, for what does not depend on a family's variant.
 REPRESENTATIVES = ("flux_dev", "sd3", "hunyuan_video", "wan21_t2v")
+
+
+def only_on_the_cpu(reason: str) -> pytest.MarkDecorator:
+    """Leaves a test out where the host computes on another device."""
+    return pytest.mark.skipif(os.environ.get("TEST_DEVICE") == "second", reason=reason)
 
 
 @contextmanager

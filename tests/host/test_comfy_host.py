@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from runs import only_on_the_cpu
+
 import comfy_host
 
 
@@ -24,6 +26,7 @@ def test_core_is_importable_through_the_pack_only() -> None:
     assert importlib.util.find_spec("adacorrection.adacorrection_core") is not None
 
 
+@only_on_the_cpu("that is what it says")
 def test_host_runs_on_the_cpu() -> None:
     import comfy.model_management
 

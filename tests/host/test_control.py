@@ -53,7 +53,7 @@ class TinyControl(comfy.controlnet.ControlBase):
         if t[0] < self.timestep_range[1]:
             return None
         return {"input": [], "output": []} | {
-            name: [tokens.repeat(x_noisy.shape[0], 1, 1) for tokens in residuals]
+            name: [tokens.to(x_noisy.device).repeat(x_noisy.shape[0], 1, 1) for tokens in residuals]
             for name, residuals in self.residuals.items()
         }
 

@@ -19,7 +19,7 @@ import comfy_extras.nodes_tcfg as tcfg
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import CLOSE, SOME_HITS, assert_composes, model_of, relative_error, run_node
+from runs import CLOSE, SOME_HITS, assert_composes, model_of, only_on_the_cpu, relative_error, run_node
 from torch import Tensor
 
 import tiny_models
@@ -117,6 +117,7 @@ def test_three_prompts() -> None:
         assert len({record.branch for record in report.reused}) == 3
 
 
+@only_on_the_cpu("ComfyUI takes DirectML for 1 GB, and to make room for the first model unloads the second")
 def test_prompts_on_models_of_their_own() -> None:
     """DualModelGuider calls a second model in the run of the first: each keeps to its own past."""
     if not hasattr(custom, "DualModelGuider"):

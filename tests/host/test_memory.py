@@ -13,7 +13,17 @@ import comfy.ops
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import ALWAYS_COMPUTED, CLOSE, SOME_HITS, TOLERANT, corrected, model_of, relative_error, sampled
+from runs import (
+    ALWAYS_COMPUTED,
+    CLOSE,
+    SOME_HITS,
+    TOLERANT,
+    corrected,
+    model_of,
+    only_on_the_cpu,
+    relative_error,
+    sampled,
+)
 
 import tiny_models
 from adacorrection.adacorrection_core import controller
@@ -174,6 +184,7 @@ def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(offloaded, latent)
 
 
+@only_on_the_cpu("its memory is the host's")
 @pytest.mark.parametrize("free", [-1, 1])
 def test_what_fits(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the whole model, what sampling takes, and the host's own reserve."""

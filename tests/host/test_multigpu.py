@@ -1,6 +1,7 @@
 """ComfyUI's multi-GPU work units: cond and uncond at once, in threads, each on a clone of the model.
 
-Two names of the one CPU stand for the devices; scheduler, threads and model clones are the host's own.
+Two names of the one CPU stand for the devices, with TEST_DEVICE=second two that are strangers to each other;
+scheduler, threads and model clones are the host's own.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from runs import ALWAYS_COMPUTED, SOME_HITS, closeness, relative_error, sampled
+from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.stats import Outcome
@@ -22,15 +24,17 @@ multigpu = pytest.importorskip("comfy.multigpu", reason="this ComfyUI has no mul
 if not hasattr(multigpu, "MultiGPUThreadPool"):
     pytest.skip("this ComfyUI has no threads for multi-GPU work units", allow_module_level=True)
 
-DEVICES = [torch.device("cpu"), torch.device("cpu", 0)]
+DEVICES = [comfy.model_management.get_torch_device(), torch.device("cpu", 0)]  # the host's, and one more
 STEPS = 10
 
 
 @contextmanager
 def on_two_devices(family: str) -> Iterator[ModelPatcher]:
-    """The family's model, whose runs are shared out to two clones of it."""
+    """The family's model, whose runs are shared out to two clones of it, one on each device."""
     model, other = tiny_models.load(family), tiny_models.load(family)
+    other.load_device = DEVICES[1]
     comfy.model_management.load_models_gpu([other])
+    called_on: set[torch.device] = set()
     other.model.current_patcher = other
     pool = multigpu.MultiGPUThreadPool(DEVICES)
     clones = dict(zip(DEVICES, (model, other), strict=True))
@@ -39,12 +43,18 @@ def on_two_devices(family: str) -> Iterator[ModelPatcher]:
         added = {"multigpu_clones": clones, "multigpu_thread_pool": pool}
         return executor(x, sigma, model_options | added, seed)
 
+    def note_device(executor: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        called_on.add(x.device)
+        return executor(x, *args, **options)
+
     patched = model.clone()
     patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "share out", share_out)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "note device", note_device)
     try:
         yield patched
     finally:
         pool.shutdown()
+    assert {device.type for device in called_on} == {device.type for device in DEVICES}
 
 
 @pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
