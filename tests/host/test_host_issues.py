@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 from dataclasses import dataclass
 
@@ -21,15 +22,17 @@ class Issue:
     hosts: tuple[str, ...]
     code: str
     output: str
+    takes_a_device: bool
 
 
 def issues() -> list[Issue]:
     found = []
     for section in PAGE.split("\n## ")[1:]:
-        hosts = re.search(r"Shows in ([\d., ]+\d)\.", section)
+        hosts = re.search(r"Shows in ([\d., ]+\d)(\.|, on the second device)", section)
         code, output = re.findall(r"```(?:python|text)\n(.*?)```", section, flags=re.DOTALL)
         assert hosts, section
-        found.append(Issue(section.splitlines()[0], tuple(hosts.group(1).split(", ")), code, output))
+        title, takes_a_device = section.splitlines()[0], hosts.group(2) != "."
+        found.append(Issue(title, tuple(hosts.group(1).split(", ")), code, output, takes_a_device))
     return found
 
 
@@ -38,6 +41,8 @@ def issues() -> list[Issue]:
 def test_issue(issue: Issue) -> None:
     if tiny_models.comfyui_version not in issue.hosts:
         pytest.skip(f"not known of ComfyUI {tiny_models.comfyui_version}")
+    if issue.takes_a_device and os.environ.get("TEST_DEVICE") != "second":
+        pytest.skip("shows on the second device only")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(issue.code, issue.title, "exec"), {})  # noqa: S102
