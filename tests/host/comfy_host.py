@@ -15,6 +15,7 @@ from types import ModuleType
 
 PACK_ROOT = Path(os.path.abspath(__file__)).parents[2]  # the path may have come by way of ..
 DEVICE_TESTS = PACK_ROOT / "tests" / "device"
+ON_SECOND_DEVICE = os.environ.get("TEST_DEVICE") == "second"  # the host tests compute there, not on the CPU
 PACK_NAME = "adacorrection"  # the name that host tests import the pack by; ComfyUI derives one from the path
 
 HOW_TO_GET_A_HOST = (
@@ -89,12 +90,12 @@ def boot() -> Path:
 
 
 def _device_options() -> list[str]:
-    """What tells ComfyUI where to compute: on the CPU, or on the second device that TEST_DEVICE=second names.
+    """What tells ComfyUI where to compute: on the CPU, or on the second device.
 
     ComfyUI asks only one device for no more than its name: the one of the package torch_directml. It would
     compute in float16 there, for which the tests are not made.
     """
-    if os.environ.get("TEST_DEVICE") != "second":
+    if not ON_SECOND_DEVICE:
         return ["--cpu"]
     sys.path.append(str(DEVICE_TESTS))
     return ["--directml", "--force-fp32"]

@@ -7,7 +7,6 @@ After this, host tests import what they need by plain statements:
     from adacorrection.nodes.host.session import apply_correction
 """
 
-import os
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -28,7 +27,7 @@ comfy_host.load_pack()
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and a busy machine loses
 
 
-collect_ignore = [] if os.environ.get("TEST_DEVICE") == "second" else ["test_on_device.py"]
+collect_ignore = [] if comfy_host.ON_SECOND_DEVICE else ["test_on_device.py"]
 
 
 @pytest.fixture(scope="session")

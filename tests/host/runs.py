@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+import comfy_host
 import tiny_models
 from adacorrection.adacorrection_core import rules
 from adacorrection.adacorrection_core.config import CorrectionConfig
@@ -40,7 +40,7 @@ REPRESENTATIVES = ("flux_dev", "sd3", "hunyuan_video", "wan21_t2v")
 
 def only_on_the_cpu(reason: str) -> pytest.MarkDecorator:
     """Leaves a test out where the host computes on another device."""
-    return pytest.mark.skipif(os.environ.get("TEST_DEVICE") == "second", reason=reason)
+    return pytest.mark.skipif(comfy_host.ON_SECOND_DEVICE, reason=reason)
 
 
 @contextmanager

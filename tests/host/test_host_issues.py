@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import re
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ def issues() -> list[Issue]:
 def test_issue(issue: Issue) -> None:
     if tiny_models.comfyui_version not in issue.hosts:
         pytest.skip(f"not known of ComfyUI {tiny_models.comfyui_version}")
-    if issue.takes_a_device and os.environ.get("TEST_DEVICE") != "second":
+    if issue.takes_a_device and not comfy_host.ON_SECOND_DEVICE:
         pytest.skip("shows on the second device only")
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

@@ -37,6 +37,7 @@ from tiny_sound import SOUND
 from tiny_wan import WANS, wan
 from torch import Generator, Tensor, nn
 
+import comfy_host
 from tiny_family import WIDTH, Conditioning, Family
 from tiny_flux_like import FLUX_LIKE, flux
 from tiny_image import IMAGE
@@ -61,8 +62,10 @@ def available(name: str) -> bool:
 
 
 def takes_rows(name: str, rows: int) -> bool:
-    """False when this ComfyUI's own model fails on so many conds and images in one call."""
+    """False when this ComfyUI's own model does not get so many conds and images in one call, or fails on them."""
     family = FAMILIES[name]
+    if name == "flux_kontext" and comfy_host.ON_SECOND_DEVICE and rows > 2:
+        return False  # of the 1 GB that ComfyUI takes DirectML for, so many references leave too little
     return rows == 1 or (rows <= family.max_rows and family.batches_since <= VERSION)
 
 
