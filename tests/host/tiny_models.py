@@ -62,7 +62,7 @@ def available(name: str) -> bool:
 
 
 def takes_rows(name: str, rows: int) -> bool:
-    """False when this ComfyUI's own model does not get so many conds and images in one call, or fails on them."""
+    """False when this ComfyUI's own model is not given so many conds and images in one call, or fails."""
     family = FAMILIES[name]
     if name == "flux_kontext" and comfy_host.ON_SECOND_DEVICE and rows > 2:
         return False  # of the 1 GB that ComfyUI takes DirectML for, so many references leave too little
