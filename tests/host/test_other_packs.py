@@ -193,11 +193,13 @@ def test_a_wrapper_that_passes_arguments_by_name() -> None:
     mask[..., :4] = 1.0
     run = {"steps": STEPS, "latent": latent, "noise_mask": mask}
     expected, _ = sampled(apply_correction(model_of("flux_dev"), SOME_HITS), "flux_dev", **run)
+    _, without_mask = sampled(apply_correction(model_of("flux_dev"), SOME_HITS), "flux_dev", steps=STEPS)
 
     by_names, report = sampled(apply_correction(plain, SOME_HITS), "flux_dev", **run)
 
     assert called == set(names)
     assert report.hit_rate > 0
+    assert report.bytes_expected < without_mask.bytes_expected  # under a mask nothing is settled
     assert torch.equal(by_names, expected)
 
 

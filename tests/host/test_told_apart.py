@@ -50,11 +50,16 @@ def test_guidance_by_switches_of_the_model() -> None:
 
 
 def test_what_tells_passes_of_one_cond_apart() -> None:
-    """Patches, switches and conditions do; what another pack counts in the options does not."""
-    model, x = model_of(FAMILY).model, tiny_models.empty_latent(FAMILY)
+    """Patches, switches, conditions, size and model do; what another pack counts in the options does not."""
+    own, latent = model_of(FAMILY).model, tiny_models.empty_latent(FAMILY)
     options = {"uuids": ["a"], "cond_or_uncond": [0], "run_vx": True, "step": 3}
 
-    def key(given: tuple[str, ...] = ("guidance", "voice"), **changes: object) -> object:
+    def key(
+        given: tuple[str, ...] = ("guidance", "voice"),
+        model: object = own,
+        x: Tensor = latent,
+        **changes: object,
+    ) -> object:
         call = {"x": x, "control": None, "transformer_options": options | changes}
         (branch,) = branches_of(model, call | dict.fromkeys(given, 1))
         return branch.key
@@ -65,6 +70,8 @@ def test_what_tells_passes_of_one_cond_apart() -> None:
         key(patches={"attn1_patch": [in_tiles]}),
         key(("guidance",)),
         key(("guidance", "voice", "control")),
+        key(model=tiny_models.load(FAMILY).model),
+        key(x=latent[..., :8]),
         key(uuids=["b"]),
         key(cond_or_uncond=[1]),
     ]
