@@ -38,14 +38,14 @@ function show(message) {
   if (run) findWidget(findNode(run))?.panel.update(run);
 }
 
-// The server's line of text on the node is English. Said anew in the page's language once the host has shown it.
-function translate({ detail }) {
-  if (!words.says) return;
+// The server's text on the node is English and says all. Once the host has shown it: in the page's language, and
+// without the sentences that the panel has above it, for which the host leaves no room on the classic canvas.
+function retell({ detail }) {
   queueMicrotask(() => {
     const node = app.canvas?.graph?.getNodeById(Number(String(detail.nodeId).split(":").pop()));
     const run = node?.comfyClass === NODE && findWidget(node)?.panel.run;
     const text = run && node.widgets.find((widget) => widget.name === TEXT_WIDGET);
-    if (text) text.value = describeRun(run, words);
+    if (text) text.value = words.says ? describeRun(run, words) : text.value.split("\n")[0];
   });
 }
 
@@ -135,7 +135,7 @@ app.registerExtension({
     const language = app.extensionManager.setting.get("Comfy.Locale");
     const { adacorrectionLive: live, adacorrectionSays: says } = languages[language] ?? {};
     words = { ...WORDS, ...live, says: language === "en" ? null : says };
-    api.addEventListener(TEXT_EVENT, translate);
+    api.addEventListener(TEXT_EVENT, retell);
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE && isShown()) addPanel(node);

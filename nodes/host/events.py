@@ -205,7 +205,6 @@ class LiveRun:
             "found": to_page(self.found),
             "setting": report.config_name,
             "outlook": [to_page(sentence) for sentence in self.sentences],
-            "warning": [to_page(sentence) for sentence in self.warning],
             "groups": self.groups,
             "probe_blocks": self.probe_blocks,
             "num_steps": report.num_steps,

@@ -34,7 +34,6 @@ def message(comfy: ComfyPage, steps: int, **changes: Any) -> dict[str, Any]:
         "found": {"text": "Toy: 19 double + 38 single blocks, probe 1", "key": "", "values": {}},
         "setting": "balanced",
         "outlook": [OUTLOOK],
-        "warning": [],
         "groups": [["double", 19], ["single", 38]],
         "probe_blocks": 1,
         "num_steps": 28,

@@ -1,6 +1,6 @@
 // A run as the server tells it (nodes/host/events.py), read into lanes of cells. No DOM, no drawing.
 
-import { fill, join, say } from "./words.js";
+import { fill, say } from "./words.js";
 
 export const COMPUTED = 0;
 export const CORRECTED = 1;
@@ -9,7 +9,7 @@ export const HELD = 2;
 // The run in a message, or null where a message is not of that kind.
 export function readRun(message) {
   const isRun = message && Array.isArray(message.records) && Array.isArray(message.columns);
-  const lists = [message?.groups, message?.outlook, message?.warning];
+  const lists = [message?.groups, message?.outlook];
   if (!isRun || !lists.every(Array.isArray) || !message.found || !(message.num_steps >= 0)) return null;
   const records = message.records.map((row) =>
     Object.fromEntries(message.columns.map((name, i) => [name, row[i]])),
@@ -109,10 +109,9 @@ export function describeSetting(run, words) {
   return fill(words.setting, { found: say([run.found], words), cache, outlook: say(run.outlook, words) });
 }
 
-// The line of text on the node: what can be expected, then where the run stands, with a warning where there is one.
+// The line of text on the node: what was found, then where the run stands.
 export function describeRun(run, words) {
-  if (!run.records.length) return describeSetting(run, words);
-  return join([summarise(run, words), say(run.warning, words)]);
+  return run.records.length ? summarise(run, words) : describeSetting({ ...run, outlook: [] }, words).trim();
 }
 
 function size(bytes) {

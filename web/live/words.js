@@ -41,8 +41,5 @@ export function fill(template, values) {
 // Sentences of the server's in the language of the page; in English where that has no words for them.
 export function say(sentences, words) {
   const said = ({ text, key, values }) => fill(words.says?.sentences[key] ?? text, values);
-  return join(sentences.map(said));
+  return sentences.map(said).join(" ").replaceAll("\u3002 ", "\u3002"); // no space after an ideographic full stop
 }
-
-// Sentences in a row; no space after an ideographic full stop.
-export const join = (texts) => texts.filter(Boolean).join(" ").replaceAll("\u3002 ", "\u3002");
