@@ -117,10 +117,12 @@ def test_setting_that_saves_little_is_told(comfy: ComfyPage, demo: dict[str, Any
     is_whole = "element => element.scrollHeight <= element.clientHeight + 1"
     assert text.evaluate(is_whole)
 
-    comfy.page.evaluate("name => app.extensionManager.setting.set(name, false)", "AdaCorrection.LiveView.Show")
-    comfy.set_value(SAMPLER, "seed", 1)
+    switch = "on => app.extensionManager.setting.set('AdaCorrection.LiveView.Show', on)"
+    comfy.page.evaluate(switch, False)
+    comfy.set_value(SAMPLER, "seed", 0)
     comfy.run()
     expect(comfy.page.get_by_text(better).last).to_be_visible()  # the text that needs no script says all
+    comfy.page.evaluate(switch, True)
 
 
 def test_page_that_is_loaded_in_mid_run_catches_up(comfy: ComfyPage, demo: dict[str, Any]) -> None:

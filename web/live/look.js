@@ -48,8 +48,8 @@ canvas:focus-visible { outline: 2px solid var(--corrected); outline-offset: 2px;
 .key i.area { background: linear-gradient(currentColor 0 2px, color-mix(in srgb, currentColor 30%, transparent) 2px); }
 .key i.line { height: 0; border-top: 2px solid; border-radius: 0; }
 .key i.dashed { height: 0; border-top: 1.5px dashed; border-radius: 0; }
-.note { color: var(--muted); font-size: 10px; min-height: 1.35em; margin: 0; overflow: hidden; text-overflow: ellipsis; }
-.panel:not([data-idle]) .note { height: 5.4em; }
+.note { flex: none; color: var(--muted); font-size: 10px; min-height: 1.35em; margin: 0; overflow-wrap: anywhere; }
+.panel:not([data-idle]) .note { min-height: 5.4em; } /* four lines; where it takes more, the picture gives way */
 .spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @container (max-width: 230px) { .key { gap: 1px 8px; font-size: 9px; } .panel { padding: 7px 8px; } }
 @media (prefers-reduced-motion: reduce) { * { transition: none; } }
