@@ -59,6 +59,23 @@ def test_numbers_and_curves_are_there(live: ComfyPage) -> None:
         assert pixels_of(live, curve) > 50, curve
 
 
+def test_long_advice_is_shown_whole(live: ComfyPage) -> None:
+    """At the width of a new node; the picture gives way, and stays legible."""
+    advice = {
+        "text": " ".join(["With 8 steps, 2x strays further than 2x with 28."] * 6),
+        "key": "",
+        "values": {},
+    }
+    send(live, message(live, 28, outlook=[advice]))
+    panel = "node.widgets.find(w => w.name === 'adacorrection_live').panel"
+    sizes = f"""node => {{
+        const {{note, canvas, panel}} = {panel};
+        return [note, panel].map(e => e.scrollHeight - e.clientHeight).concat(canvas.clientHeight);
+    }}"""
+    *hidden, picture = live.call(NODE, sizes)
+    assert hidden == [0, 0] and picture >= 60
+
+
 def test_many_messages_are_drawn_once_in_a_frame(live: ComfyPage) -> None:
     send(live, message(live, 1))
     count = """node => {
