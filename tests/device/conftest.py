@@ -1,4 +1,4 @@
-"""One thread: the device computes on the CPU, and a busy machine loses by more. And the core tests' models."""
+"""The core tests' models, and one thread: the device computes on the CPU, a busy machine loses by more."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""diffusers' own pipelines on a device that is not the CPU: the same latents, and about one wait more a call."""
+"""diffusers' own pipelines on a device that is not the CPU: the same latents, about one wait a call."""
 
 from collections.abc import Callable
 
