@@ -42,6 +42,10 @@ SENTENCES = {
         "{others} is at work on this model too. Two caches would skip the same steps and add up their "
         "errors, so AdaCorrection left every step to {others}. Remove one of the nodes."
     ),
+    "unfitSampler": (
+        "{sampler} amplifies the errors of a cache: as many fewer steps stay nearer than this node does. "
+        "Better: bypass it, or take {better}."
+    ),
     "probe": "{family}, probe {blocks}",
 }
 

@@ -33,6 +33,7 @@ from .handle import APPLY_MODEL, KEY, OUTER_SAMPLE, RunHandle, handle_in, named
 from .memory import called_conds, computing_dtype, expected_sizes, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
+from .samplers import unfit_sampler
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
@@ -166,13 +167,13 @@ class Session:
         run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
         options = guider.model_options.setdefault("transformer_options", {})
-        if not self.config.is_off:
-            report.note = two_caches(guider.model_options)
+        others = "" if self.config.is_off else two_caches(guider.model_options)
+        report.note = others or unfit_sampler(given["sampler"], self.config)
         shapes = given.get("latent_shapes") or [given["noise"].shape]
         if given.get("denoise_mask") is not None:
             run.corrector.stop()  # the host puts the known part of the picture back at each step
-        options[KEY] = handle = RunHandle(run, shapes, is_yielding=bool(report.note))
-        if handle.is_yielding:
+        options[KEY] = handle = RunHandle(run, shapes, is_yielding=bool(others))
+        if report.note:
             logger.warning("AdaCorrection: %s", report.note)
         self.follow(run)
         started = time.perf_counter()

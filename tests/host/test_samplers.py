@@ -19,6 +19,7 @@ from runs import (
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
+from adacorrection.adacorrection_core.sentences import say
 from adacorrection.adacorrection_core.stats import Outcome, Reason, RunReport
 from adacorrection.nodes.host.session import report_of
 
@@ -148,3 +149,15 @@ def custom_sample(model: ModelPatcher, family: str) -> torch.Tensor:
     latent = {"samples": tiny_models.empty_latent(family)}
     with torch.inference_mode():
         return run_node(custom.SamplerCustomAdvanced, **nodes, latent_image=latent)["samples"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "better"), [("dpmpp_2m_cfg_pp", "dpmpp_2m"), ("euler_cfg_pp", None), ("dpmpp_2m", None)]
+)
+def test_a_sampler_that_amplifies_errors_is_told(sampler: str, better: str | None) -> None:
+    _, report = sampled(
+        corrected("flux_dev", CorrectionConfig(target_speedup=1.5)), "flux_dev", steps=28, sampler=sampler
+    )
+
+    assert report.reused
+    assert report.note == (say("unfitSampler", sampler=sampler, better=better) if better else "")
