@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
@@ -116,9 +117,11 @@ def run_browser_tests(pytest_arguments: list[str]) -> tuple[Count, str]:
 def run_device_tests(selection: list[str], pytest_arguments: list[str]) -> tuple[Count, str]:
     """Returns the counts and the line that says where the tests ran, or why they did not."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # .venv has ninja
-    if shutil.which("c++") is None:
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    if shutil.which("c++") is None or not headers.exists():
         count = Count(skipped=count_test_functions(DEVICE_TESTS))
-        return count, f"Device tests: {count.skipped} skipped, there is no c++ (apt-get install g++)."
+        missing = f"there is no c++ or no {headers} (apt-get install g++ python3-dev)"
+        return count, f"Device tests: {count.skipped} skipped, {missing}."
     announce(f"Device tests, {sys.executable}")
     environment = {"PATH": path, "TEST_DEVICE": "second"}
     count = run_pytest(sys.executable, DEVICE_TESTS, pytest_arguments, {**os.environ, **environment})
