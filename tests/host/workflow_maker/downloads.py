@@ -50,6 +50,18 @@ def unet(graph: Graph, file: Model, column: float = 0) -> Node:
     return graph.add("UNETLoader", column, models=(file,), unet_name=file.name)
 
 
+def two_clips(graph: Graph, first: Model, second: Model, kind: str) -> Node:
+    """The loader of two text encoders."""
+    return graph.add(
+        "DualCLIPLoader",
+        0,
+        models=(first, second),
+        clip_name1=first.name,
+        clip_name2=second.name,
+        type=kind,
+    )
+
+
 def texts(graph: Graph, clip: Node | Output, positive: str, negative: str = "") -> tuple[Node, Node]:
     """Two prompts."""
     one = graph.add("CLIPTextEncode", 1, text=positive, clip=clip)
@@ -80,7 +92,7 @@ def image_sampler(
     scheduler: str = "simple",
     **size: int,
 ) -> Node:
-    """A KSampler with guidance and its empty latent."""
+    """A KSampler and its empty latent."""
     return graph.add(
         "KSampler",
         2,

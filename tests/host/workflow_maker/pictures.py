@@ -15,6 +15,7 @@ from .downloads import (
     picture,
     split,
     texts,
+    two_clips,
     unet,
 )
 from .graph import Graph, correction, report
@@ -24,14 +25,7 @@ def flux1_dev(graph: Graph) -> None:
     """Guidance is distilled into the model, so that one branch runs."""
     file = model("Comfy-Org/flux1-dev", "flux1-dev.safetensors", "diffusion_models")
     patched = correction(graph, 1, unet(graph, file))
-    clip = graph.add(
-        "DualCLIPLoader",
-        0,
-        models=(CLIP_L, T5),
-        clip_name1=CLIP_L.name,
-        clip_name2=T5.name,
-        type="flux",
-    )
+    clip = two_clips(graph, CLIP_L, T5, "flux")
     vae = graph.add("VAELoader", 0, models=(AE,), vae_name=AE.name)
     words = graph.add(
         "CLIPTextEncode",
@@ -40,19 +34,8 @@ def flux1_dev(graph: Graph) -> None:
         text="An otter reading a newspaper on a park bench in autumn, 35mm photograph, morning light",
     )
     guided = graph.add("FluxGuidance", 1, conditioning=words, guidance=3.5)
-    sampled = graph.add(
-        "KSampler",
-        2,
-        model=patched,
-        seed=SEED,
-        steps=28,
-        cfg=1.0,
-        sampler_name="euler",
-        scheduler="simple",
-        positive=guided,
-        negative=graph.add("ConditioningZeroOut", 1, conditioning=words),
-        latent_image=graph.add("EmptySD3LatentImage", 2),
-    )
+    negative = graph.add("ConditioningZeroOut", 1, conditioning=words)
+    sampled = image_sampler(graph, patched, guided, negative, "EmptySD3LatentImage", 28, 1.0)
     picture(graph, "adacorrection_flux1_dev", sampled, vae)
     report(graph, 4, patched, sampled)
     remark = "More steps leave more to reuse: at 28 the saving is larger than at 20."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .downloads import SEED, T5, image_sampler, model, note_text, split, texts, unet, video
+from .downloads import SEED, T5, image_sampler, model, note_text, split, texts, two_clips, unet, video
 from .graph import Graph, correction, report
 
 
@@ -15,14 +15,7 @@ def hunyuan_video_1_5(graph: Graph) -> None:
     vae_file = split(repository, "vae", "hunyuanvideo15_vae_fp16.safetensors")
     shifted = graph.add("ModelSamplingSD3", 0, model=unet(graph, file), shift=7.0)
     patched = correction(graph, 1, shifted)
-    clip = graph.add(
-        "DualCLIPLoader",
-        0,
-        models=(qwen, byt5),
-        clip_name1=qwen.name,
-        clip_name2=byt5.name,
-        type="hunyuan_video_15",
-    )
+    clip = two_clips(graph, qwen, byt5, "hunyuan_video_15")
     vae = graph.add("VAELoader", 0, models=(vae_file,), vae_name=vae_file.name)
     positive, negative = texts(
         graph, clip, "A red kite rises above a windy dune and circles, the camera follows it from below"
