@@ -225,11 +225,12 @@ class Session:
         diffusion_model = unwrapped(model.diffusion_model)
         branches = handle.told_apart(branches_of(model, given))
         is_training = torch.is_grad_enabled()  # a forecast has no gradients
-        watched = handle.watched(diffusion_model, self.num_blocks, options)
-        if is_training or isinstance(watched, Reason):
-            reason = Reason.TRAINING if is_training else watched
+        watched = (
+            Reason.TRAINING if is_training else handle.watched(diffusion_model, self.num_blocks, options)
+        )
+        if isinstance(watched, Reason):
             return self.apply_plain(
-                handle.run, reason, sigma.detach(), branches, lambda: executor(*args, **kwargs)
+                handle.run, watched, sigma.detach(), branches, lambda: executor(*args, **kwargs)
             )
         if handle.is_yielding:
             return watched.count(sigma, branches, Reason.OTHER_CACHE, lambda: executor(*args, **kwargs))

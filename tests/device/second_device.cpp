@@ -148,16 +148,18 @@ at::Scalar number(const Tensor& tensor) {
 // ---- tensors without arithmetic
 
 Tensor new_empty(IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
-             std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
+                 std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
   return at::detail::empty_generic(
       size, &device_memory, c10::DispatchKeySet(KEY), c10::dtype_or_default(dtype), format);
 }
 Tensor new_empty_strided(IntArrayRef size, IntArrayRef stride, std::optional<at::ScalarType> dtype,
-                     std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
+                         std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
   return at::detail::empty_strided_generic(
       size, stride, &device_memory, c10::DispatchKeySet(KEY), c10::dtype_or_default(dtype));
 }
-Tensor same_memory(const Tensor& self, SymIntArrayRef size) { return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size)); }
+Tensor same_memory(const Tensor& self, SymIntArrayRef size) {
+  return at::native::view(self, C10_AS_INTARRAYREF_SLOW(size));
+}
 Tensor strided(const Tensor& self, SymIntArrayRef size, SymIntArrayRef stride, std::optional<c10::SymInt> offset) {
   std::optional<int64_t> start;
   if (offset) start = offset->expect_int();
@@ -223,8 +225,8 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }
 
 Tensor convolve(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias, IntArrayRef stride,
-                   IntArrayRef padding, IntArrayRef dilation, bool is_transposed, IntArrayRef output_padding,
-                   int64_t groups) {
+                IntArrayRef padding, IntArrayRef dilation, bool is_transposed, IntArrayRef output_padding,
+                int64_t groups) {
   const bool has_bias = bias && bias->defined();
   Devices devices;
   for (const Tensor& one : {input, weight, has_bias ? *bias : input}) devices.see(one);
