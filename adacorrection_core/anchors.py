@@ -57,6 +57,11 @@ class Anchor:
         """Bytes of all of them."""
         return bytes_of(kept.tensor for kept in self.kept)
 
+    @property
+    def bytes_on_device(self) -> int:
+        """Bytes of those that are not in RAM."""
+        return bytes_of(kept.tensor for kept in self.kept if kept.tensor.device.type != "cpu")
+
     def in_ram(self) -> Anchor:
         """The same with its tensors in RAM."""
         optional = (self.denoised, self.probe, self.weights)
@@ -70,7 +75,6 @@ def make_anchor(
     probe: Tensor | None,
     weights: Tensor | None,
     dtype: torch.dtype,
-    is_offloaded: bool,
 ) -> Anchor:
     """Anchor of a full pass; the tensors must belong to the caller alone.
 
@@ -82,17 +86,15 @@ def make_anchor(
     Args:
         time, velocity, denoised, probe, weights: see `Anchor`.
         dtype: precision that the model computes in.
-        is_offloaded: whether it waits in RAM.
     """
     finest = torch.float16 if dtype in HALVES else dtype
-    anchor = Anchor(
+    return Anchor(
         time,
         keep(velocity, dtype),
         None if denoised is None else keep(denoised, finest),
         None if probe is None else keep(probe, dtype),
         None if weights is None else keep(weights),
     )
-    return anchor.in_ram() if is_offloaded else anchor
 
 
 @dataclass(frozen=True)
@@ -133,21 +135,15 @@ class CacheSize:
         token_bytes = self.element_size * self.width + 4 * self.is_weighted
         return self.rows * num_sampled(self.num_tokens) * token_bytes
 
-    def settlement_bytes(self, is_settling: bool) -> int:
-        """Bytes that a run holds at most to settle what corrected steps owe, and of where its sampler was.
-
-        All in the sampler's float32.
-
-        Args:
-            is_settling: False where nothing can be settled.
-        """
-        latents = STEP_LATENTS + (CORRECTOR_LATENTS if is_settling else 0)
-        return latents * self.rows * self.latent_numbers * 4
+    @property
+    def anchor_bytes(self) -> int:
+        """Bytes of one anchor."""
+        return self.latent_bytes + self.probe_bytes
 
     @property
     def bytes_held(self) -> int:
         """Bytes that the branch holds once it has all its anchors."""
-        return MAX_ANCHORS * (self.latent_bytes + self.probe_bytes)
+        return MAX_ANCHORS * self.anchor_bytes
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -169,10 +165,19 @@ class AnchorHistory:
 
         One at the noise level of the newest takes its place: a forecast needs distance.
         """
-        if self.anchors and abs(self.anchors[0].time - anchor.time) < SAME_TIME:
+        if self.replaces_newest(anchor):
             self.anchors[0] = anchor
         else:
             self.anchors.appendleft(anchor)
+
+    def replaces_newest(self, anchor: Anchor) -> bool:
+        """Whether an anchor is at the noise level of the newest one."""
+        return bool(self.anchors) and abs(self.newest.time - anchor.time) < SAME_TIME
+
+    def bytes_on_device_with(self, anchor: Anchor) -> int:
+        """Bytes on the device once an anchor has been pushed."""
+        stay = list(self.anchors)[1:] if self.replaces_newest(anchor) else list(self.anchors)[: MAX_ANCHORS - 1]
+        return sum(each.bytes_on_device for each in [anchor, *stay])
 
     def is_below(self, time: float) -> bool:
         """Whether a noise level lies above the newest anchor's: the sampler has gone back up."""
@@ -196,3 +201,8 @@ class AnchorHistory:
     def bytes_held(self) -> int:
         """Bytes of all anchors."""
         return sum(anchor.bytes_held for anchor in self.anchors)
+
+    @property
+    def bytes_on_device(self) -> int:
+        """Bytes of the anchors that are not in RAM."""
+        return sum(anchor.bytes_on_device for anchor in self.anchors)

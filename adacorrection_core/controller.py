@@ -219,6 +219,6 @@ class ModelCall(CountedCall):
             self.evaluation.measured.add(self.forecast.measure(index, self.branches[index].role, own))
         probe, weights = self.shown.kept(index, len(self.branches), self.run.config.spatial_weight)
         clean = None if denoised is None else self.rows(denoised, index).clone()
-        kept = (own, clean, probe, weights, self.reading.dtype, self.run.is_offloaded)
-        state.history.push(make_anchor(self.decision.time, *kept))
+        anchor = make_anchor(self.decision.time, own, clean, probe, weights, self.reading.dtype)
+        state.history.push(self.run.placed(anchor, state.history))
         state.was_reset = False

@@ -14,6 +14,8 @@ from .drift import gram
 from .kept import Kept
 from .stats import Outcome, StepRecord
 
+STALE_EVALUATIONS = 4  # a branch that has not been called for more is let go
+
 
 @dataclass(frozen=True)
 class Branch:

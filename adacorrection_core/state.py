@@ -12,20 +12,21 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .anchors import CacheSize, is_out_of_memory
+from .anchors import Anchor, AnchorHistory, is_out_of_memory
 from .budget import Budget
 from .calibration import Calibration
 from .config import CorrectionConfig
 from .corrector import Corrector
-from .evaluation import BranchState, Evaluation, GuidedMeasurement
+from .evaluation import STALE_EVALUATIONS, BranchState, Evaluation, GuidedMeasurement
+from .expected import Called, anchors_bytes, settlement_bytes
 from .risk import Schedule
 from .rules import OutputRule, RiskRule, Rule
 from .sentences import say
 from .settlement import Settlement
 from .stats import Reason, RunReport, StepRecord
+from .storage import Storage
 from .transfer import Transfer
 
-STALE_EVALUATIONS = 4
 
 
 @dataclass
@@ -39,7 +40,7 @@ class RunState:
         cfg: guidance scale; None where the host does not say.
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached velocity, as a plain cache does, and settles no debt.
-        is_offloaded: whether the anchors are kept in RAM.
+        storage: where the anchors are kept.
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         lock: held while state that the calls share changes: several devices may work on one run.
         observer: hears of the records of each model call when it is over.
@@ -58,7 +59,7 @@ class RunState:
     cfg: float | None = None
     rule: Rule | None = None
     is_correcting: bool = True
-    is_offloaded: bool = False
+    storage: Storage = field(default_factory=Storage)
     has_given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     observer: Callable[[list[StepRecord]], object] | None = None
@@ -72,32 +73,34 @@ class RunState:
     marked_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.is_offloaded = self.is_offloaded or self.config.cache_placement == "offload"
-        self.report.is_offloaded = self.is_offloaded
+        self.storage.is_offloaded |= self.config.cache_placement == "offload"
+        self.report.is_offloaded = self.storage.is_offloaded
 
     @property
     def corrector(self) -> Corrector:
         """The debt of the corrected steps."""
         return self.settlement.corrector
 
-    def expect(self, sizes: Sequence[CacheSize], fits: Callable[[int], bool]) -> int:
+    def expect(self, evaluations: Sequence[Called], latent_numbers: int, fits: Callable[[int], bool]) -> int:
         """Decide where the anchors are kept, once it is known what the run will hold.
 
         Args:
-            sizes: of each branch.
+            evaluations: what each will call; none where that is not known.
+            latent_numbers: numbers in the sampler's latent, all pictures of a batch together.
             fits: whether so many bytes fit on the device beside all else.
 
         Returns:
             bytes that the cache will take on the device.
         """
-        anchors = sum(size.bytes_held for size in sizes)
+        anchors = anchors_bytes(evaluations)
         is_settling = self.is_correcting and self.corrector.is_active
-        settlement = max((size.settlement_bytes(is_settling) for size in sizes), default=0)
+        settlement = settlement_bytes(evaluations, latent_numbers, is_settling)
         held = anchors + settlement
         if self.config.cache_placement == "auto":
-            self.is_offloaded = not fits(held)
-        self.report.bytes_expected, self.report.is_offloaded = held, self.is_offloaded
-        return settlement if self.is_offloaded else held  # what is needed at each step stays on the device
+            self.storage = Storage(is_offloaded=not fits(held), room=anchors)
+        is_offloaded = self.storage.is_offloaded
+        self.report.bytes_expected, self.report.is_offloaded = held if evaluations else 0, is_offloaded
+        return settlement if is_offloaded else held  # what is needed at each step stays on the device
 
     @property
     def probe_blocks(self) -> int:
@@ -282,6 +285,11 @@ class RunState:
         """Bytes that all branches hold, and what the corrected steps owe."""
         return sum(branch.bytes_held for branch in self.branches.values()) + self.settlement.bytes_held
 
+    def placed(self, anchor: Anchor, history: AnchorHistory) -> Anchor:
+        """An anchor of a branch where it is to be kept; see `Storage.place`."""
+        return self.storage.place(anchor, history, (state.history for state in self.branches.values()))
+
     def note_bytes_held(self) -> None:
-        """Take note of the most bytes held at one time."""
+        """Take note of the most bytes held at one time, and whether all found room."""
+        self.report.has_spilled = self.storage.has_spilled
         self.report.bytes_held = max(self.report.bytes_held, self.bytes_held)

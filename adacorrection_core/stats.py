@@ -99,7 +99,8 @@ class RunReport:
         seconds: measured time of the whole run.
         bytes_held: most bytes that the anchors and the corrector held at one time.
         bytes_expected: bytes that they were expected to hold before the run; 0 where nothing was known.
-        is_offloaded: whether they were kept in RAM.
+        is_offloaded: whether the anchors were kept in RAM.
+        has_spilled: whether some of them were, since more came than the device had room for.
         resets: how often a branch started afresh because of NaN or infinity.
         note: what the artist should know of the setting; empty where there is nothing.
         is_finished: False where the run was interrupted or failed.
@@ -114,6 +115,7 @@ class RunReport:
     bytes_held: int = 0
     bytes_expected: int = 0
     is_offloaded: bool = False
+    has_spilled: bool = False
     resets: int = 0
     note: str = ""
     is_finished: bool = False
@@ -178,7 +180,7 @@ class RunReport:
             f"{self.num_steps} steps: {self.done()}",
             f"{self.block_fraction:.0%} of the block executions, hit rate {self.hit_rate:.0%}",
             f"{self.seconds:.2f} s, about {self.seconds_saved:.2f} s saved, "
-            f"cache {in_words(self.bytes_held)}{' in RAM' if self.is_offloaded else ''}",
+            f"cache {in_words(self.bytes_held)}{self.where()}",
         ]
         if self.note:
             lines.append(self.note)
@@ -189,6 +191,12 @@ class RunReport:
         if not self.is_finished:
             lines.append("The run did not finish.")
         return "\n".join(lines)
+
+    def where(self) -> str:
+        """Where the anchors were kept, if not all on the device."""
+        if self.is_offloaded:
+            return " in RAM"
+        return " partly in RAM" if self.has_spilled else ""
 
     def counts(self) -> tuple[dict[Outcome, int], bool]:
         """How often each outcome came about, and whether that is counted by steps and not by branch.

@@ -11,20 +11,13 @@ import torch
 
 from ...adacorrection_core.anchors import CacheSize
 from ...adacorrection_core.config import CorrectionConfig
+from ...adacorrection_core.expected import Called
+from ...adacorrection_core.risk import Schedule
 from .family import Family, Shape
+from .rehearsal import Cond, Rehearsal
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
-
-Conds = dict[str, list[dict[str, Any]]]
-
-
-def called_conds(conds: Conds, cfg: float | None) -> list[dict[str, Any]]:
-    """The conditionings that a run calls the model with: at a guidance of 1 there is no negative one."""
-    is_plain = cfg is not None and math.isclose(cfg, 1.0)
-    lists = [entries for name, entries in conds.items() if not (is_plain and name == "negative")]
-    return [cond for entries in lists for cond in entries or []]
-
 
 def computing_dtype(model: Any, cast: torch.dtype | None) -> torch.dtype:
     """Precision that a model computes in, whatever its weights are stored in.
@@ -36,36 +29,32 @@ def computing_dtype(model: Any, cast: torch.dtype | None) -> torch.dtype:
     return model.get_dtype() if cast is None else cast
 
 
-def expected_sizes(
-    family: Family,
-    model: ModelPatcher,
-    latent_shapes: Sequence[Shape],
-    conds: Sequence[dict[str, Any]],
-    config: CorrectionConfig,
-) -> list[CacheSize]:
-    """What each conditioning's branch will hold.
+def expected_calls(
+    family: Family, rehearsal: Rehearsal, schedule: Schedule, config: CorrectionConfig
+) -> list[Called]:
+    """What the anchors of each branch will take, for each evaluation of a run.
 
     Args:
         family: of the model.
-        model: the patcher.
-        latent_shapes: (B, C, ...) of each latent.
-        conds: the conditionings that the model is called with.
+        rehearsal: what the run will call.
+        schedule: its noise levels.
         config: the setting.
     """
-    diffusion_model, tokens = model.model.diffusion_model, family.tokens
-    rows, numbers = latent_shapes[0][0], sum(math.prod(shape[1:]) for shape in latent_shapes)
+    model, tokens = rehearsal.model, family.tokens
+    diffusion_model, width = model.model.diffusion_model, 0
     dtype = computing_dtype(model.model, model.get_model_object("manual_cast_dtype"))
-    has_probe = family.has_blocks and config.asked_probe_blocks > 0
-
-    def size(cond: dict[str, Any]) -> CacheSize:
-        if not has_probe:
-            return CacheSize(rows, numbers, 0, 0, dtype=dtype)
-        text = cond.get("cross_attn")
-        count = tokens.count(diffusion_model, latent_shapes, 0 if text is None else text.shape[1])
+    if has_probe := family.has_blocks and config.asked_probe_blocks > 0:
         width = tokens.width_of(diffusion_model)
-        return CacheSize(rows, numbers, count, width, config.spatial_weight > 0, dtype)
 
-    return [size(cond) for cond in conds]
+    def size(cond: Cond, shapes: Sequence[Shape]) -> CacheSize:
+        text = cond.get("cross_attn")
+        length = 0 if text is None else text.shape[1]
+        count = tokens.count(diffusion_model, shapes, length) if has_probe else 0
+        numbers = sum(math.prod(shape[1:]) for shape in shapes)
+        return CacheSize(shapes[0][0], numbers, count, width, config.spatial_weight > 0, dtype)
+
+    evaluations = map(rehearsal.evaluation, range(schedule.num_steps), schedule.sigmas)
+    return [{key: size(*call) for key, call in calls.items()} for calls in evaluations]
 
 
 def fits(model: ModelPatcher, noise_shape: Sequence[float], needed: int) -> bool:

@@ -9,6 +9,7 @@ The patched model itself carries the setting and, as plain numbers, the report o
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,15 +31,17 @@ from .branches import branches_of
 from .events import LiveRun, describe_model, show_text
 from .family import Family, kind_of
 from .handle import APPLY_MODEL, KEY, OUTER_SAMPLE, RunHandle, handle_in, named
-from .memory import called_conds, computing_dtype, expected_sizes, fits, with_reserve
+from .memory import computing_dtype, expected_calls, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
+from .rehearsal import Rehearsal
 from .samplers import unfit_sampler
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 logger = logging.getLogger(__name__)
+NOT_KNOWN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def apply_correction(
@@ -201,13 +204,17 @@ class Session:
         if is_idle or family is None or self.config.mode == "paper":
             self.announce()
             return executor(model, noise_shape, conds, *args, **kwargs)
-        called = called_conds(conds, handle.run.cfg)
+        run, shapes = handle.run, handle.latent_shapes
+        rehearsal = Rehearsal(model, conds, kwargs["model_options"], shapes, run.cfg)
         try:
-            sizes = expected_sizes(family, model, handle.latent_shapes, called, self.config)
-        except (AttributeError, IndexError, TypeError):  # a variant with other names: the run does without
+            evaluations = expected_calls(family, rehearsal, run.schedule, self.config)
+        except NOT_KNOWN as error:  # a variant with other names, another pack's windows: no reason to fail
             logger.warning("AdaCorrection: what the cache of %s will hold is not known.", family.name)
-            return executor(model, noise_shape, conds, *args, **kwargs)
-        needed = handle.run.expect(sizes, lambda held: fits(model, noise_shape, held))
+            logger.debug("AdaCorrection: since %r", error)
+            evaluations = []
+        numbers = sum(map(math.prod, shapes))
+        noise_shape = rehearsal.asked_shape(noise_shape)
+        needed = run.expect(evaluations, numbers, lambda held: fits(model, noise_shape, held))
         self.announce()
         return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
 

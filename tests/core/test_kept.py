@@ -55,7 +55,8 @@ def test_zeros_stay_zeros(dtype):
 def test_an_anchor_in_half_precision(dtype, is_offloaded):
     """The clean latent is a sum in float32 and gets the finer grid of the two."""
     weights = torch.ones(4, 1000, 1)
-    anchor = make_anchor(0.5, NUMBERS, NUMBERS / 3, NUMBERS / 7, weights, dtype, is_offloaded)
+    anchor = make_anchor(0.5, NUMBERS, NUMBERS / 3, NUMBERS / 7, weights, dtype)
+    anchor = anchor.in_ram() if is_offloaded else anchor
     assert [kept.tensor.dtype for kept in anchor.kept] == [dtype, torch.float16, dtype, torch.float32]
     assert anchor.bytes_held == (3 * 2 + 4) * NUMBERS.nelement()
     off = anchor.denoised.near(LIKE) - NUMBERS / 3

@@ -12,6 +12,7 @@ from adacorrection_core.budget import Budget
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.corrector import RESPONSE, Corrector, last_response
 from adacorrection_core.evaluation import Evaluation
+from adacorrection_core.expected import settlement_bytes
 from adacorrection_core.risk import Schedule
 from adacorrection_core.settlement import Standing, response
 from adacorrection_core.stats import Reason
@@ -142,12 +143,14 @@ def test_what_it_will_hold_is_known_and_stays_on_the_device(placement):
     """Latents alone, without a probe: the estimate is exact once two steps in a row were corrected."""
     euler = Euler(replace(LOOSE, probe_blocks=0, cache_placement=placement))
     size = CacheSize(1, 6 * 8, 0, 0)
-    on_device = euler.run.expect([size], lambda needed: True)
+    evaluations = len(euler.run.schedule.sigmas[:-1]) * [{"cond": size}]
+    on_device = euler.run.expect(evaluations, size.latent_numbers, lambda needed: True)
     for sigma in euler.run.schedule.sigmas[:-1]:
         euler.evaluate(sigma)
     # The toy's reading knows no clean latent, of which each of the two anchors would hold one.
     assert euler.run.report.bytes_held + 2 * size.latent_bytes // 2 == euler.run.report.bytes_expected
-    assert on_device == size.settlement_bytes(True) + (size.bytes_held if placement == "device" else 0)
+    settlement = settlement_bytes(evaluations, size.latent_numbers)
+    assert on_device == settlement + (size.bytes_held if placement == "device" else 0)
 
 
 def test_a_run_that_settles_nothing_still_looks_how_the_sampler_moves():
@@ -155,7 +158,8 @@ def test_a_run_that_settles_nothing_still_looks_how_the_sampler_moves():
     euler = Euler(replace(LOOSE, probe_blocks=0))
     euler.run.corrector.stop()
     size = CacheSize(1, 6 * 8, 0, 0)
-    assert euler.run.expect([size], lambda needed: True) == size.bytes_held + size.latent_bytes
+    held = euler.run.expect(4 * [{"cond": size}], size.latent_numbers, lambda needed: True)
+    assert held == size.bytes_held + size.latent_bytes
     for sigma in (1.0, 0.9, 0.8, 0.7):
         euler.evaluate(sigma)
     assert euler.run.report.bytes_held == 2 * size.latent_bytes  # two anchors without clean latents

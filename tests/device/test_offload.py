@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from adacorrection_core.anchors import AnchorHistory, CacheSize, make_anchor
 from adacorrection_core.kept import keep, to_ram
+from adacorrection_core.storage import Storage
 from second_device import DEVICE, counted, library
 
 NUMBERS = torch.randn(4, 1000, generator=torch.Generator().manual_seed(0))
@@ -45,3 +47,30 @@ def test_a_view_takes_its_own_bytes_only():
     library.synchronize()
     assert ram.untyped_storage().nbytes() == 2 * 500 * 4
     assert torch.equal(ram, NUMBERS[1:3, ::2])
+
+
+def test_branches_that_nothing_announced_wait_in_ram():
+    """Room for two branches: the third goes to RAM, until one of the others is let go."""
+    size = CacheSize(4, 1000, 0, 0)
+    storage, histories = Storage(room=2 * size.bytes_held), [AnchorHistory() for _ in range(3)]
+
+    def push(history: AnchorHistory, time: float) -> None:
+        there = NUMBERS.to(DEVICE)
+        anchor = make_anchor(time, there, there.clone(), None, None, torch.float32)
+        history.push(storage.place(anchor, history, histories))
+
+    for time in (1.0, 0.9, 0.8):
+        for history in histories[:2]:
+            push(history, time)
+    assert not storage.has_spilled
+    push(histories[2], 0.8)
+    assert storage.has_spilled
+    assert [history.bytes_on_device for history in histories] == [size.bytes_held, size.bytes_held, 0]
+    assert histories[2].newest.velocity.tensor.is_pinned()
+    push(histories[1], 0.8)  # in the place of another
+    assert histories[1].bytes_on_device == size.bytes_held
+
+    histories.pop(0)
+    push(histories[1], 0.7)
+    assert histories[1].bytes_on_device == size.anchor_bytes
+    assert histories[1].bytes_held == size.bytes_held

@@ -102,8 +102,10 @@ def memory(family: Any) -> tuple[str, str]:
 
 def settlement_share(family: Any) -> float:
     """What the corrector holds at most over what a branch does with a target."""
+    from adacorrection.adacorrection_core.expected import settlement_bytes
+
     target, _ = branch_sizes(family)
-    return target.settlement_bytes(True) / target.bytes_held
+    return settlement_bytes([], target.latent_numbers) / target.bytes_held
 
 
 def branch_sizes(family: Any) -> tuple[Any, Any]:
