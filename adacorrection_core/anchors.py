@@ -176,7 +176,9 @@ class AnchorHistory:
 
     def bytes_on_device_with(self, anchor: Anchor) -> int:
         """Bytes on the device once an anchor has been pushed."""
-        stay = list(self.anchors)[1:] if self.replaces_newest(anchor) else list(self.anchors)[: MAX_ANCHORS - 1]
+        stay = (
+            list(self.anchors)[1:] if self.replaces_newest(anchor) else list(self.anchors)[: MAX_ANCHORS - 1]
+        )
         return sum(each.bytes_on_device for each in [anchor, *stay])
 
     def is_below(self, time: float) -> bool:

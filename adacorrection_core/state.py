@@ -28,7 +28,6 @@ from .storage import Storage
 from .transfer import Transfer
 
 
-
 @dataclass
 class RunState:
     """One sampling run.

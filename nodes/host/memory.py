@@ -19,6 +19,7 @@ from .rehearsal import Cond, Rehearsal
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
+
 def computing_dtype(model: Any, cast: torch.dtype | None) -> torch.dtype:
     """Precision that a model computes in, whatever its weights are stored in.
 

@@ -1,7 +1,7 @@
 """Which conditionings each evaluation of a run will call, and on what shapes, by the host's own rules.
 
 Worked out before the run, from what the host knows by then: conditionings with their areas and ranges,
-ControlNets that end early, windows of a long video, and passes that guidance nodes add.
+ControlNets and scheduled LoRAs that change, windows of a long video, and passes that guidance nodes add.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Rehearsal:
             shapes = self.window_shapes(window)
             for place, cond in enumerate(self.called):
                 if is_in_range(cond, sigma):
-                    key = (place, window, is_controlled(cond, sigma, self.model_sampling))
+                    key = (place, window, self.is_controlled(cond, sigma), self.hook_strengths(cond, sigma))
                     calls[key] = cond, area_shapes(cond, shapes)
         return calls
 
@@ -75,7 +75,7 @@ class Rehearsal:
 
     @cached_property
     def called(self) -> list[Cond]:
-        """The conditionings of all calls at a place; those for which guidance calls the model again, again."""
+        """The conditionings of all calls at a place; one for which guidance calls the model again, twice."""
         lists = self.resolved()
         # At a guidance of 1 there is no negative one.
         is_plain = self.cfg is not None and math.isclose(self.cfg, 1.0)
@@ -87,7 +87,7 @@ class Rehearsal:
         return [cond for conds in lists.values() for cond in conds] + again
 
     def resolved(self) -> Conds:
-        """The conditionings as the host will have them: with areas in numbers, and each area on both sides."""
+        """The conditionings as the host will have them: areas in numbers, and each one on both sides."""
         lists = {name: list(conds or []) for name, conds in self.conds.items()}
         owner = SimpleNamespace(model_sampling=self.model_sampling)
         for conds in lists.values():
@@ -140,6 +140,23 @@ class Rehearsal:
         pairs = zip(self.latent_shapes, lengths, strict=True)
         return [(*shape[:dim], length, *shape[dim + 1 :]) for shape, length in pairs]
 
+    def is_controlled(self, cond: Cond, sigma: float) -> bool:
+        """Whether a ControlNet of a conditioning is at work at a noise level."""
+        control = cond.get("control")
+        while control is not None:
+            first, last = map(self.model_sampling.percent_to_sigma, control.timestep_percent_range)
+            if last <= sigma <= first:
+                return True
+            control = control.previous_controlnet
+        return False
+
+    def hook_strengths(self, cond: Cond, sigma: float) -> tuple[float, ...]:
+        """Strengths of scheduled LoRAs at a noise level."""
+        hooks, start = cond.get("hooks"), self.model_sampling.percent_to_sigma
+        frames = [hook.hook_keyframe.keyframes for hook in hooks.hooks] if hooks else []
+        reached = [[frame for frame in each if start(frame.start_percent) >= sigma] for each in frames]
+        return tuple(each[-1].strength for each in reached if each)
+
     def asked_shape(self, noise_shape: Sequence[float]) -> list[float]:
         """The noise's shape as the host asks for memory by it: that of one window where there are windows.
 
@@ -154,17 +171,6 @@ class Rehearsal:
 def is_in_range(cond: Cond, sigma: float) -> bool:
     """Whether a conditioning counts at a noise level."""
     return cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
-
-
-def is_controlled(cond: Cond, sigma: float, model_sampling: Any) -> bool:
-    """Whether a ControlNet of a conditioning is at work at a noise level."""
-    control = cond.get("control")
-    while control is not None:
-        first, last = map(model_sampling.percent_to_sigma, control.timestep_percent_range)
-        if last <= sigma <= first:
-            return True
-        control = control.previous_controlnet
-    return False
 
 
 def area_shapes(cond: Cond, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -187,8 +193,9 @@ def calls_the_model(function: Any) -> bool:
     """Whether a guidance function calls the model, as its code tells."""
     while isinstance(function, partial):
         function = function.func
-    code = getattr(function, "__code__", None) or getattr(getattr(function, "__call__", None), "__code__", None)
-    return code is not None and any(CALLS_THE_MODEL in part.co_names for part in with_inner(code))
+    codes = [getattr(each, "__code__", None) for each in (function, type(function).__call__)]
+    parts = (part for code in codes if code is not None for part in with_inner(code))
+    return any(CALLS_THE_MODEL in part.co_names for part in parts)
 
 
 def with_inner(code: CodeType) -> Iterator[CodeType]:

@@ -18,6 +18,7 @@ from test_control import controlled
 from test_guidance import PATCHES
 from test_memory import asked_for
 from test_regions import combined, in_mask, in_range, left_half, prompts
+from test_weights import scheduled
 from torch import Tensor
 
 import nodes as comfy_nodes
@@ -142,10 +143,8 @@ class Guidance:
     """A guidance function as a class of another pack."""
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
-        return comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], args["input"], args["sigma"], {})[0]
-
-    def method(self, args: dict[str, Any]) -> Tensor:
-        return self(args)
+        where = args["model"], [args["cond"]], args["input"], args["sigma"]
+        return comfy.samplers.calc_cond_batch(*where, args["model_options"])[0]
 
 
 def made_inside() -> Callable[[dict[str, Any]], Tensor]:
@@ -153,7 +152,8 @@ def made_inside() -> Callable[[dict[str, Any]], Tensor]:
 
     def guidance(args: dict[str, Any]) -> Tensor:
         def again() -> Tensor:
-            return Guidance.__call__.__globals__["comfy"].samplers.calc_cond_batch(args)[0]
+            where = args["model"], [args["cond"]], args["input"], args["timestep"]
+            return comfy.samplers.calc_cond_batch(*where, args["model_options"])[0]
 
         return again()
 
@@ -214,6 +214,13 @@ def test_a_controlnet_that_ends() -> None:
     positive[0][1]["control"].timestep_percent_range = (0.0, 0.5)
     share = share_held(model_of(FLUX), FLUX, TOLERANT, positive=positive, negative=negative)
     assert 0.9 < share < 1.01
+
+
+def test_a_lora_whose_strength_changes() -> None:
+    """Each strength is a branch of its own."""
+    positive = scheduled(FLUX, {0.0: 0.0, 0.3: 0.5, 0.6: 1.0})
+    share = share_held(model_of(FLUX), FLUX, ALWAYS_COMPUTED, cfg=1.0, positive=positive)
+    assert 0.85 < share < 1.01
 
 
 def test_windows_of_a_kind_that_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
