@@ -77,14 +77,22 @@ class Rehearsal:
     def called(self) -> list[Cond]:
         """The conditionings of all calls at a place; one for which guidance calls the model again, twice."""
         lists = self.resolved()
-        # At a guidance of 1 there is no negative one.
-        is_plain = self.cfg is not None and math.isclose(self.cfg, 1.0)
-        if is_plain and not self.model_options.get("disable_cfg1_optimization", False):
+        if self.has_no_negative:
             lists.pop("negative", None)
-        if getattr(self.context, "split_conds_to_windows", False):
+        if self.has_windows and getattr(self.context, "split_conds_to_windows", False):
             lists = {name: conds[:1] for name, conds in lists.items()}  # each window has one of the list
         again = num_passes(self.model_options) * lists.get("positive", [])
         return [cond for conds in lists.values() for cond in conds] + again
+
+    @property
+    def has_no_negative(self) -> bool:
+        """Whether the host leaves out the negative conditioning: at a guidance of 1.
+
+        Guiders of three prompts go by scales of their own, which are not known here.
+        """
+        is_usual = self.conds.keys() <= {"positive", "negative"}
+        is_one = self.cfg is not None and math.isclose(self.cfg, 1.0)
+        return is_usual and is_one and not self.model_options.get("disable_cfg1_optimization", False)
 
     def resolved(self) -> Conds:
         """The conditionings as the host will have them: areas in numbers, and each one on both sides."""
@@ -111,12 +119,17 @@ class Rehearsal:
         """What cuts a long video into windows; None where nothing does."""
         return self.model_options.get("context_handler")
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether the latent is longer than a window."""
+        return self.context is not None and self.num_frames > self.context.context_length
+
     def windows(self, index: int) -> Iterator[tuple[int, ...]]:
         """Frames of each window of a step; none stand for the whole latent."""
-        handler = copy.copy(self.context)  # the host's own notes the step that it is at
-        if handler is None or self.num_frames <= handler.context_length:
+        if not self.has_windows:
             yield ()
             return
+        handler = copy.copy(self.context)  # the host's own notes the step that it is at
         handler._step = index
         for frames in handler.context_schedule.func(self.num_frames, handler, self.model_options):
             yield tuple(frames)

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.context_windows as context_windows
 import comfy.samplers
 import comfy_extras.nodes_context_windows as windows
+import comfy_extras.nodes_custom_sampler as custom
 import comfy_extras.nodes_lt as lightricks
 import comfy_extras.nodes_perpneg as perpneg
 import pytest
@@ -15,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
 from runs import ALWAYS_COMPUTED, TOLERANT, model_of, report_of, run_node
 from test_control import controlled
-from test_guidance import PATCHES
+from test_guidance import PATCHES, guided
 from test_memory import asked_for
 from test_regions import combined, in_mask, in_range, left_half, prompts
 from test_weights import scheduled
@@ -88,6 +89,19 @@ def test_windows_that_move(schedule: str, stride: int) -> None:
 def test_a_video_that_fits_a_window() -> None:
     plain = in_windows(model_of(WAN), "standard_static", context_length=FRAMES)
     assert share_held(plain, WAN, TARGET, latent=long_latent()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("length", [5, FRAMES], ids=["windows", "a video that fits one"])
+def test_a_prompt_for_each_window(length: int) -> None:
+    """Of several prompts each window has one; where there are no windows, all of them count."""
+    settings = {"context_length": length, "split_conds_to_windows": True}
+    try:
+        plain = in_windows(model_of(WAN), "standard_static", **settings)
+    except TypeError:
+        pytest.skip("this ComfyUI does not split prompts")
+    first, second = (tiny_models.conditionings(WAN, seed=seed)[0] for seed in (1, 5))
+    run = {"latent": long_latent(), "positive": combined(first, second)}
+    assert share_held(plain, WAN, TARGET, **run) == pytest.approx(1, abs=0.05)
 
 
 def test_windows_of_video_and_sound() -> None:
@@ -175,6 +189,28 @@ def test_a_guidance_function_that_calls_the_model_is_known_by_its_code(
     options: dict[str, Any], passes: int
 ) -> None:
     assert num_passes(options) == passes
+
+
+@pytest.mark.parametrize("name", ["DualCFG", "DualCFG nested", "PerpNeg", "PerpNeg at a scale of 1"])
+def test_guiders_of_three_prompts(name: str) -> None:
+    """They leave a prompt out by rules of their own, and not at the scale that other guiders go by."""
+    positive, negative = tiny_models.conditionings(FLUX)
+    third, _ = tiny_models.conditionings(FLUX, seed=5)
+    scale = 1.0 if name.endswith("1") else 2.0
+
+    def make_guider(model: ModelPatcher) -> object:
+        if name.startswith("PerpNeg"):
+            conds = {"positive": positive, "negative": negative, "empty_conditioning": third}
+            return run_node(perpneg.PerpNegGuider, model=model, **conds, cfg=scale, neg_scale=1.0)
+        style = "nested" if name.endswith("nested") else "regular"
+        conds = {"cond1": positive, "cond2": third, "negative": negative}
+        scales = {"cfg_conds": 2.0, "cfg_cond2_negative": 2.0}
+        return run_node(custom.DualCFGGuider, model=model, **conds, **scales, style=style)
+
+    model = apply_correction(model_of(FLUX), TARGET)
+    guided(make_guider, steps=STEPS)(model)
+    report = report_of(model)
+    assert report.bytes_held == pytest.approx(report.bytes_expected, rel=0.05)
 
 
 def test_the_node_for_a_prompt_to_keep_away_from() -> None:

@@ -77,7 +77,9 @@ def test_guidance_patch(name: str) -> None:
     assert max(evaluations.count(n) for n in evaluations) == branches
 
 
-def guided(make_guider: Callable[[ModelPatcher], object]) -> Callable[[ModelPatcher], Tensor]:
+def guided(
+    make_guider: Callable[[ModelPatcher], object], steps: int = STEPS
+) -> Callable[[ModelPatcher], Tensor]:
     """SamplerCustomAdvanced with a guider."""
 
     def sample(model: ModelPatcher) -> Tensor:
@@ -86,7 +88,7 @@ def guided(make_guider: Callable[[ModelPatcher], object]) -> Callable[[ModelPatc
             "guider": make_guider(model),
             "sampler": run_node(custom.KSamplerSelect, sampler_name="euler"),
             "sigmas": run_node(
-                custom.BasicScheduler, model=model, scheduler="simple", steps=STEPS, denoise=1.0
+                custom.BasicScheduler, model=model, scheduler="simple", steps=steps, denoise=1.0
             ),
         }
         latent = {"samples": tiny_models.empty_latent(FAMILY)}
