@@ -69,12 +69,20 @@ def fits(model: ModelPatcher, noise_shape: Sequence[float], needed: int) -> bool
     return needed <= management.get_total_memory(device) - reserved - sampling - model.model_size()
 
 
-def with_reserve(model: ModelPatcher, noise_shape: Sequence[float], needed: int) -> list[float]:
+def with_reserve(model: ModelPatcher, noise_shape: Sequence[float], needed: int, dim: int = 0) -> list[float]:
     """The latent's shape with so many bytes more asked for in it.
 
     The host asks for memory by the shape of the noise and by nothing else, so the bytes are expressed as a
-    share of a batch item. It doubles the batch for cond and uncond in one of its two sums, and so asks for
-    twice as much there; the other one, the minimum, is exact.
+    share of a batch item, or of a row. It doubles the batch for cond and uncond in one of its two sums, and
+    so asks for twice as much there; the other one, the minimum, is exact.
+
+    Args:
+        model: the patcher.
+        noise_shape: as the host would have it.
+        needed: bytes.
+        dim: in which they are expressed.
     """
-    per_item = model.model.memory_required([1, *noise_shape[1:]])
-    return [noise_shape[0] + needed / per_item, *noise_shape[1:]]
+    shape = list(noise_shape)
+    shape[dim] = 1
+    shape[dim] = noise_shape[dim] + needed / model.model.memory_required(shape)
+    return shape

@@ -180,6 +180,11 @@ class Rehearsal:
             shape[self.context.dim] = min(shape[self.context.dim], self.context.context_length)
         return shape
 
+    @property
+    def uncut_dim(self) -> int:
+        """Of the noise's shape: one that the host's own wrapper for windows does not cut afterwards."""
+        return -1 if getattr(self.context, "dim", None) == 0 else 0
+
 
 def is_in_range(cond: Cond, sigma: float) -> bool:
     """Whether a conditioning counts at a noise level."""

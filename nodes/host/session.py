@@ -206,17 +206,18 @@ class Session:
             return executor(model, noise_shape, conds, *args, **kwargs)
         run, shapes = handle.run, handle.latent_shapes
         rehearsal = Rehearsal(model, conds, kwargs["model_options"], shapes, run.cfg)
+        shape, evaluations = list(noise_shape), []
         try:
+            shape = rehearsal.asked_shape(noise_shape)
             evaluations = expected_calls(family, rehearsal, run.schedule, self.config)
         except NOT_KNOWN as error:  # a variant with other names, another pack's windows: no reason to fail
             logger.warning("AdaCorrection: what the cache of %s will hold is not known.", family.name)
             logger.debug("AdaCorrection: since %r", error)
-            evaluations = []
         numbers = sum(map(math.prod, shapes))
-        noise_shape = rehearsal.asked_shape(noise_shape)
-        needed = run.expect(evaluations, numbers, lambda held: fits(model, noise_shape, held))
+        needed = run.expect(evaluations, numbers, lambda held: fits(model, shape, held))
         self.announce()
-        return executor(model, with_reserve(model, noise_shape, needed), conds, *args, **kwargs)
+        shape = with_reserve(model, shape, needed, rehearsal.uncut_dim)
+        return executor(model, shape, conds, *args, **kwargs)
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL wrapper: the length of one model call."""

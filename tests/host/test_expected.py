@@ -14,7 +14,7 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
-from runs import ALWAYS_COMPUTED, TOLERANT, model_of, report_of, run_node
+from runs import ALWAYS_COMPUTED, TOLERANT, model_of, report_of, run_node, sampled
 from test_control import controlled
 from test_guidance import PATCHES, guided
 from test_memory import asked_for
@@ -117,16 +117,19 @@ def test_windows_of_video_and_sound() -> None:
 
 
 @pytest.mark.parametrize("is_cut_first", [False, True])
-def test_the_host_is_asked_for_as_much_in_windows(is_cut_first: bool) -> None:
+@pytest.mark.parametrize("along", ["frames", "batch"])
+def test_the_host_is_asked_for_as_much_in_windows(along: str, is_cut_first: bool) -> None:
     """It asks for what one window takes; what is said of the cache must not shrink with that."""
-    plain, run = model_of(WAN), {"steps": 2, "cfg": 2.0, "latent": long_latent()}
+    family, dim = (WAN, 2) if along == "frames" else (FLUX, 0)
+    latent = long_latent() if along == "frames" else tiny_models.empty_latent(FLUX, FRAMES)
+    plain, run = model_of(family), {"steps": 2, "cfg": 2.0, "latent": latent}
     if is_cut_first:
-        model = apply_correction(in_windows(plain, "standard_static"), TOLERANT)
+        model = apply_correction(in_windows(plain, "standard_static", dim=dim), TOLERANT)
     else:
-        model = in_windows(apply_correction(plain, TOLERANT), "standard_static")
+        model = in_windows(apply_correction(plain, TOLERANT), "standard_static", dim=dim)
     with asked_for() as asked:
-        tiny_models.sample(in_windows(plain, "standard_static"), WAN, **run)
-        tiny_models.sample(model, WAN, **run)
+        tiny_models.sample(in_windows(plain, "standard_static", dim=dim), family, **run)
+        tiny_models.sample(model, family, **run)
 
     (_, without), (_, minimum) = asked
     assert minimum - without == pytest.approx(report_of(model).bytes_expected, rel=0.4)
@@ -257,6 +260,35 @@ def test_a_lora_whose_strength_changes() -> None:
     positive = scheduled(FLUX, {0.0: 0.0, 0.3: 0.5, 0.6: 1.0})
     share = share_held(model_of(FLUX), FLUX, TOLERANT, cfg=1.0, positive=positive)
     assert 0.85 < share < 1.01
+
+
+class OwnWindows(context_windows.ContextHandlerABC):
+    """Another pack's, which has no more than the host's abstract class asks for."""
+
+    def should_use_context(self, *_: Any) -> bool:
+        return True
+
+    def get_resized_cond(self, cond_in: list[dict[str, Any]], *_: Any) -> list[dict[str, Any]]:
+        return cond_in
+
+    def execute(
+        self, calc_cond_batch: Callable[..., Any], model: Any, conds: Any, x_in: Tensor, *args: Any
+    ) -> list[Tensor]:
+        halves = [calc_cond_batch(model, conds, half, *args) for half in x_in.split(7, dim=2)]
+        return [torch.cat(parts, dim=2) for parts in zip(*halves, strict=True)]
+
+
+def test_windows_that_keep_their_length_to_themselves(caplog: pytest.LogCaptureFixture) -> None:
+    plain = model_of(WAN).clone()
+    plain.model_options["context_handler"] = OwnWindows()
+    run = {"steps": 4, "cfg": 2.0, "latent": long_latent()}
+    known = tiny_models.sample(plain, WAN, **run)
+
+    latent, report = sampled(apply_correction(plain, ALWAYS_COMPUTED), WAN, **run)
+
+    assert torch.equal(latent, known)
+    assert report.bytes_held > report.bytes_expected == 0
+    assert "is not known" in caplog.text
 
 
 def test_windows_of_a_kind_that_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
