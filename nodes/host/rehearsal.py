@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -195,9 +195,15 @@ def area_shapes(cond: Cond, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """(B, C, ...) of the part of the latents that a conditioning is for."""
     if "area" not in cond or len(shapes) > 1:
         return shapes
-    part = {"area": cond["area"], "model_conds": {}, "uuid": None}
-    x = torch.empty(shapes[0], device="meta")
-    return [tuple(comfy.samplers.get_area_and_mult(part, x, torch.zeros(1)).input_x.shape)]
+    return [area_shape(tuple(cond["area"]), tuple(shapes[0]))]
+
+
+@lru_cache
+def area_shape(area: tuple[int, ...], shape: tuple[int, ...]) -> Shape:
+    """(B, C, ...) of an area in a latent, as the host cuts it out; it takes its time for the edges."""
+    part = {"area": area, "model_conds": {}, "uuid": None}
+    x = torch.empty(shape, device="meta")
+    return tuple(comfy.samplers.get_area_and_mult(part, x, torch.zeros(1)).input_x.shape)
 
 
 def num_passes(model_options: dict[str, Any]) -> int:

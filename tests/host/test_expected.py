@@ -240,6 +240,23 @@ def test_an_area_in_percent() -> None:
     assert share_held(model_of(FLUX), FLUX, TARGET, positive=positive) == pytest.approx(1, abs=0.05)
 
 
+def test_an_area_is_cut_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not for each evaluation: the host's function for it is slow beside all else before the run."""
+    cut_out, areas = comfy.samplers.get_area_and_mult, []
+
+    def note(cond: dict[str, Any], x: Tensor, timestep: Tensor) -> Any:
+        if x.is_meta:
+            areas.append(cond["area"])
+        return cut_out(cond, x, timestep)
+
+    monkeypatch.setattr(comfy.samplers, "get_area_and_mult", note)
+    share = {"width": 0.5, "height": 0.75, "x": 0.25, "y": 0.25, "strength": 1.0}
+    whole, corner = prompts()
+    corner = run_node(comfy_nodes.ConditioningSetAreaPercentage, conditioning=corner, **share)
+    reported(model_of(FLUX), FLUX, TARGET, positive=combined(whole, corner))
+    assert len(areas) <= 1
+
+
 def test_prompts_that_take_turns() -> None:
     """No more are held at a time than those of the last few steps."""
     parts = [in_range(prompts()[i % 2], i / 4, (i + 1) / 4) for i in range(4)]
