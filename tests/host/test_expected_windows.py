@@ -1,6 +1,7 @@
 """What the cache will take is known before the run where a long video is cut into windows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import comfy.context_windows as context_windows
@@ -113,12 +114,13 @@ def test_windows_of_video_and_sound() -> None:
 def test_the_host_is_asked_for_as_much_in_windows(along: str, is_cut_first: bool) -> None:
     """It asks for what one window takes; what is said of the cache must not shrink with that."""
     family, dim = (WAN, 2) if along == "frames" else (FLUX, 0)
+    config = replace(TOLERANT, cache_placement="device")
     latent = long_latent() if along == "frames" else tiny_models.empty_latent(FLUX, FRAMES)
     plain, run = model_of(family), {"steps": 2, "cfg": 2.0, "latent": latent}
     if is_cut_first:
-        model = apply_correction(in_windows(plain, "standard_static", dim=dim), TOLERANT)
+        model = apply_correction(in_windows(plain, "standard_static", dim=dim), config)
     else:
-        model = in_windows(apply_correction(plain, TOLERANT), "standard_static", dim=dim)
+        model = in_windows(apply_correction(plain, config), "standard_static", dim=dim)
     with asked_for() as asked:
         tiny_models.sample(in_windows(plain, "standard_static", dim=dim), family, **run)
         tiny_models.sample(model, family, **run)
