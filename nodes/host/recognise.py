@@ -46,7 +46,15 @@ def is_row_of_blocks(part: nn.ModuleList | nn.ModuleDict) -> bool:
     blocks = list(part.children())
     if len(blocks) < 2 or len({type(block) for block in blocks}) > 1:
         return False
-    return any("attention" in type(inner).__name__.lower() for inner in blocks[0].modules())
+    return any(is_attention(name, inner) for name, inner in blocks[0].named_modules())
+
+
+def is_attention(name: str, part: nn.Module) -> bool:
+    """Whether a part of a block attends, or belongs to what does, by its class or by its name.
+
+    A block that attends itself (CogVideoX) has parts for it: q, k and v, and what comes behind.
+    """
+    return "attention" in type(part).__name__.lower() or "attn" in name.lower()
 
 
 def family_of(diffusion_model: nn.Module) -> Family:

@@ -17,8 +17,9 @@ from adacorrection.nodes.host import recognise
 from adacorrection.nodes.host.session import apply_correction, report_of
 
 STEPS = 12
-# Velocity at the flow's levels, noise at levels of noise over signal, two latents in a pack, swapped halves.
-KINDS = ("sd3", "pixart_sigma", "ltxav", "hunyuan3d21")
+# Velocity at the flow's levels, noise at levels of noise over signal, two latents in a pack, swapped halves,
+# blocks that attend themselves.
+KINDS = ("sd3", "pixart_sigma", "ltxav", "hunyuan3d21", "cogvideox")
 
 
 @pytest.fixture(params=KINDS)
