@@ -13,7 +13,18 @@ import torch
 pytest.importorskip("diffusers", reason="the diffusers adapter is tested with diffusers installed")
 
 from diffusers import DDPMPipeline, DDPMScheduler, FlowMatchEulerDiscreteScheduler
-from tiny_pipelines import STEPS, Drawing, flux, inpaint, kontext, sd3, wan
+from tiny_pipelines import (
+    STEPS,
+    Drawing,
+    flux,
+    hunyuan_video,
+    inpaint,
+    kontext,
+    ltx_video,
+    qwen_image,
+    sd3,
+    wan,
+)
 from torch import nn
 
 from adacorrection_core.anchors import Anchor
@@ -31,9 +42,10 @@ from adacorrection_core.stats import Outcome, Reason
 from bench.tiny_transformers import make
 
 LOOSE = CorrectionConfig(tolerance=1.0, warmup_steps=3, max_consecutive=3)
+SIX = [flux, sd3, hunyuan_video, wan, qwen_image, ltx_video]
 
 
-@pytest.fixture(scope="module", params=[flux, sd3, wan], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=SIX, ids=lambda make: make.__name__)
 def drawing(request: pytest.FixtureRequest) -> Drawing:
     return request.param()
 
@@ -213,7 +225,7 @@ def test_a_context_manager_takes_a_pipeline_and_a_preset() -> None:
     assert torch.equal(drawing(steps=16), plain)
 
 
-@pytest.mark.parametrize("make_drawing", [flux, wan], ids=["flux", "wan"])
+@pytest.mark.parametrize("make_drawing", [flux, wan, hunyuan_video], ids=["flux", "wan", "hunyuan_video"])
 def test_separate_calls_are_repaid_where_the_guidance_is_told(make_drawing: Callable[[], Drawing]) -> None:
     """And past the last step nothing is held any more: the pictures are decoded next."""
     drawing, held, kept = make_drawing(), [], []

@@ -12,16 +12,21 @@ from diffusers import (
     FluxInpaintPipeline,
     FluxKontextPipeline,
     FluxPipeline,
+    HunyuanVideoPipeline,
+    LTXPipeline,
+    QwenImagePipeline,
     StableDiffusion3Pipeline,
     UniPCMultistepScheduler,
     WanPipeline,
 )
 
-from bench.tiny_transformers import make, pooled, text
+from bench.tiny_transformers import TEXT_TOKENS, make, pooled, text
 
 STEPS = 12
 WORDS = {"prompt_embeds": text(1, 24), "negative_prompt_embeds": 0.5 * text(1, 24)}
 POOLED = {"pooled_prompt_embeds": pooled(1), "negative_pooled_prompt_embeds": pooled(1)}
+IS_WORD = torch.ones(1, TEXT_TOKENS)
+MASKS = {"prompt_attention_mask": IS_WORD, "negative_prompt_attention_mask": IS_WORD}
 
 
 @dataclass
@@ -72,6 +77,31 @@ def wan() -> Drawing:
     )
     pipe = pipeline(WanPipeline, "WanTransformer3DModel", scheduler, "text_encoder tokenizer")
     return Drawing(pipe, {**WORDS, "guidance_scale": 3.0, "height": 32, "width": 32, "num_frames": 5})
+
+
+def hunyuan_video() -> Drawing:
+    """Two calls a step in contexts of their own; timesteps from 1000."""
+    missing = "text_encoder tokenizer text_encoder_2 tokenizer_2"
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    pipe = pipeline(HunyuanVideoPipeline, "HunyuanVideoTransformer3DModel", scheduler, missing)
+    size = {"height": 32, "width": 32, "num_frames": 5}
+    return Drawing(pipe, {**WORDS, **POOLED, **MASKS, **size, "true_cfg_scale": 3.0})
+
+
+def qwen_image() -> Drawing:
+    """Two calls a step; timesteps from 1; the sum of both is brought to the size of one of them."""
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    pipe = pipeline(QwenImagePipeline, "QwenImageTransformer2DModel", scheduler, "text_encoder tokenizer")
+    masks = {"prompt_embeds_mask": IS_WORD.long(), "negative_prompt_embeds_mask": IS_WORD.long()}
+    return Drawing(pipe, {**WORDS, **masks, "true_cfg_scale": 3.0, "height": 64, "width": 64})
+
+
+def ltx_video() -> Drawing:
+    """One call a step for both, in a context; a schedule that is stretched to end at a level of 0.1."""
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1)
+    pipe = pipeline(LTXPipeline, "LTXVideoTransformer3DModel", scheduler, "text_encoder tokenizer")
+    size = {"height": 128, "width": 128, "num_frames": 9}
+    return Drawing(pipe, {**WORDS, **MASKS, **size, "guidance_scale": 3.0})
 
 
 def kontext() -> Drawing:
