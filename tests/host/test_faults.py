@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import comfy.model_management
 import comfy.samplers
@@ -88,8 +89,7 @@ def test_interrupt_at_every_step(kind: str, model: ModelPatcher) -> None:
         assert set(calls[stop + 1 :]) <= reused
         assert not report.is_finished
         assert {r.evaluation for r in report.records} >= set(calls)
-        assert_clean(model, FAMILY)
-    assert_like_new(model)
+        assert_like_new(model)
 
 
 @pytest.mark.parametrize("place", range(7), ids="block {}".format)
@@ -111,7 +111,44 @@ def test_error_in_every_block(place: int, model: ModelPatcher) -> None:
         handle.remove()
         assert done[0] == call
         assert not report_of(model).is_finished
-    assert_like_new(model)
+        assert_like_new(model)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_a_stop_in_every_call(sampler: str, model: ModelPatcher) -> None:
+    """Between cond and uncond of one evaluation, too, and between the evaluations of one step."""
+    options: dict[str, Any] = {"steps": 5, "cfg": 3.0, "sampler": sampler}
+    with mock.patch.object(comfy.samplers, "can_concat_cond", lambda one, other: one is other):
+        first = tiny_models.sample(model, FAMILY, **options)
+        assert report_of(model).reused
+        total = len(report_of(model).records)
+        assert total == {"euler": 10, "heun": 18}[sampler]
+        for stop in range(1, total + 1):
+            error = comfy.model_management.InterruptProcessingException if stop % 2 else Boom
+            stopping, done = stopped_behind(model, stop, error)
+            with pytest.raises(error):
+                tiny_models.sample(stopping, FAMILY, **options)
+            assert done == list(range(1, stop + 1))
+            assert_clean(stopping, FAMILY)
+            assert torch.equal(tiny_models.sample(model, FAMILY, **options), first)
+
+
+def stopped_behind(
+    model: ModelPatcher, stop: int, error: type[BaseException]
+) -> tuple[ModelPatcher, list[int]]:
+    """A clone that raises behind the n-th call, outside of all other wrappers; and its calls."""
+    stopping, done = model.clone(), []
+
+    def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        result = executor(*args, **kwargs)
+        done.append(len(done) + 1)
+        if len(done) == stop:
+            raise error
+        return result
+
+    others = stopping.wrappers[WrappersMP.APPLY_MODEL]
+    stopping.wrappers = {**stopping.wrappers, WrappersMP.APPLY_MODEL: {"count": [count], **others}}
+    return stopping, done
 
 
 @pytest.mark.parametrize("method", ["probe", "corrected", "complete"])
