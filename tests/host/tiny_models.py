@@ -99,11 +99,15 @@ def sample(
     positive: Conditioning | None = None,
     negative: Conditioning | None = None,
     callback: Callable[..., None] | None = None,
+    is_first: bool = True,
 ) -> Tensor:
     """The sampled latent, as KSampler gives it; several of them end to end, (B, N).
 
-    Conditionings and latent default to the family's own.
+    Conditionings and latent default to the family's own. A first run is one that finds nothing of the run
+    before on the model, which HiDream-O1 leaves there (docs/host_issues.md).
     """
+    if is_first and hasattr(model.model.diffusion_model, "clear_kv_cache"):
+        model.model.diffusion_model.clear_kv_cache()
     latent = empty_latent(name, batch) if latent is None else latent
     default_positive, default_negative = conditionings(name)
     with torch.inference_mode():
