@@ -27,18 +27,19 @@ STEPS = 12
 IMAGE_TOKEN = 20  # of the latent's own in every family, with the text before or behind it
 
 
-def spoiled(family: str, place: int, step: int, value: float) -> ModelPatcher:
+def spoiled(family: str, place: int, step: int, value: float) -> tuple[ModelPatcher, list[bool]]:
     """A model that has a bad value among its activations at one step, behind a block (by index).
 
-    What it does to the sampler's latent is put right, so that the later steps are sound.
+    What it does to the sampler's latent is put right, so that the later steps are sound. It goes bad as long
+    as the list that comes with it is not empty.
     """
-    model, calls = tiny_models.load(family), [-1]
+    model, calls, is_bad = tiny_models.load(family), [-1], [True]
     block = list(tiny_models.blocks(model, family).values())[place]
     forward = block.forward
 
     def spoil(*args: Any, **kwargs: Any) -> Any:
         result = forward(*args, **kwargs)
-        if calls[0] == step:
+        if is_bad and calls[0] == step:
             tokens = result if isinstance(result, Tensor) else result[is_sd3]
             tokens[:, IMAGE_TOKEN, 0] = value
         return result
@@ -50,7 +51,7 @@ def spoiled(family: str, place: int, step: int, value: float) -> ModelPatcher:
     is_sd3 = int(family == "sd3")  # the only family that returns its text first
     block.forward = spoil
     model.add_wrapper_with_key("apply_model", "spoil", next_call)
-    return model
+    return model, is_bad
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
@@ -61,14 +62,14 @@ def test_nan_in_the_probe(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", REPRESENTATIVES)
-@pytest.mark.parametrize(("place", "step", "value"), [(0, 0, math.nan), (-1, 1, math.inf)])
+@pytest.mark.parametrize(("place", "step", "value"), [(0, 0, math.nan), (-1, 1, math.inf), (1, 2, math.nan)])
 def test_warm_up_that_is_not_finite(family: str, place: int, step: int, value: float) -> None:
     assert_starts_afresh(family, place, step, value, SOME_HITS)
 
 
 def assert_starts_afresh(family: str, place: int, step: int, value: float, config: CorrectionConfig) -> None:
     """The step is computed and counted once; later ones are corrected again, and close to the full run."""
-    model = spoiled(family, place, step, value)
+    model, is_bad = spoiled(family, place, step, value)
     full = tiny_models.sample(model, family, steps=STEPS)
 
     same, report = sampled(apply_correction(model, ALWAYS_COMPUTED), family, steps=STEPS)
@@ -86,6 +87,13 @@ def assert_starts_afresh(family: str, place: int, step: int, value: float, confi
     assert alive() == []
     again, _ = sampled(patched, family, steps=STEPS)  # with the same bad value at the same step
     assert torch.equal(again, latent)
+
+    is_bad.clear()
+    sound, report = sampled(patched, family, steps=STEPS)
+    assert report.resets == 0
+    assert torch.equal(sound, tiny_models.sample(apply_correction(model, config), family, steps=STEPS))
+    assert not torch.equal(sound, latent)
+    assert alive() == []
 
 
 def test_the_bad_step_itself_is_the_hosts() -> None:

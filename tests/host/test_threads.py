@@ -37,10 +37,12 @@ class Meeting:
     """Where the runs wait for each other."""
 
     def __init__(self, runs: int) -> None:
+        self.steps: dict[int, list[int]] = {}
         self.loading = threading.Lock()
         self.barrier = threading.Barrier(runs, timeout=20)
 
     def callback(self, step: int, *_: object) -> None:
+        self.steps.setdefault(threading.get_ident(), []).append(step)
         if step == 0:
             self.loading.release()
         if step in (0, STEPS - 1):
@@ -72,6 +74,7 @@ def test_several_threads(family: str) -> None:
         with ThreadPoolExecutor(len(models)) as pool:
             runs = [pool.submit(sample, model, family, seed, meeting) for seed, model in enumerate(models)]
         latents = [run.result() for run in runs]
+        assert list(meeting.steps.values()) == len(models) * [list(range(STEPS))]  # each step once
 
         assert all(torch.equal(got, want) for got, want in zip(latents, alone, strict=True))
         assert_clean(model, family)
