@@ -27,7 +27,8 @@ def fresh_graphs() -> None:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize(("family", "is_ours_first"), [("flux_short", True), ("wan_short", False)])
+@pytest.mark.parametrize("is_ours_first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("family", SHORT)
 def test_compiled_model(family: str, is_ours_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tiny_models.FAMILIES, family, SHORT[family])
     full = tiny_models.sample(model_of(family), family, steps=2)
