@@ -105,13 +105,15 @@ def test_attention_patch(family: str) -> None:
     assert relative_error(held, full) < 1e-5
 
 
-@pytest.mark.parametrize("family", ["wan21_t2v"])
+@pytest.mark.parametrize("family", ["wan21_t2v", "wan21_vace", "qwen_image", "z_image", "mage_flow", "lens"])
 def test_what_a_pack_adds_between_blocks(family: str) -> None:
     """Uni3C and its like add behind each block, the last one among them."""
 
     def add(call: dict[str, Any]) -> dict[str, Any]:
         return call | {"img": call["img"] + 0.2 * call["img"].flip(-1)}
 
+    if not tiny_models.available(family):
+        pytest.skip(f"ComfyUI {tiny_models.comfyui_version} has no {family}")
     plain = model_of(family).clone()
     if not hasattr(plain, "set_model_double_block_patch"):
         pytest.skip("this ComfyUI has no such patch")
