@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
+from pathlib import Path
 
 import torch
 from hypothesis import given, settings
@@ -43,11 +44,11 @@ def poisoned(model: ToyModel, call: Call) -> ToyModel:
     return model
 
 
-def play(case: Case) -> tuple[RunReport, list[Tensor], list[list[StepRecord]]]:
-    """A whole run: its report, the output of each call, and the records of each call."""
-    model, run = ToyModel(BLOCKS), case.start()
+def play(case: Case, model: ToyModel | None = None) -> tuple[RunReport, list[Tensor], list[list[StepRecord]]]:
+    """A whole run, of a new model if none is given: its report, and the output and records of each call."""
+    model, run = model or ToyModel(BLOCKS), case.start()
     watched = watch(model, run)
-    outputs, runs, ends = [], [0], [0]
+    outputs, runs, ends = [], [model.runs], [0]
     for each in case.calls:
         x = each.input()
         outputs.append(call(poisoned(model, each), watched, each.sigma, x, each.branches))
@@ -170,7 +171,7 @@ def test_a_run_after_one_that_failed_is_like_a_first_one(case: Case, failing: in
     assert all("forward" not in block.__dict__ for block in model.blocks)
     assert is_failing or run.report.records  # a corrected call never came to that block
     _, first, _ = play(case)
-    _, again, _ = play(case)
+    _, again, _ = play(case, model)
     assert all(
         torch.equal(one.nan_to_num(7.0), two.nan_to_num(7.0)) for one, two in zip(first, again, strict=True)
     )
@@ -182,6 +183,14 @@ class Boom(RuntimeError):
 
 def fail(*_: object) -> None:
     raise Boom
+
+
+def test_how_many_cases_are_tried() -> None:
+    """By default 500, and 10,000 by `make test-nightly`: no less, and of every run all of them."""
+    assert settings.get_profile("default").max_examples >= 500
+    assert settings.get_profile("nightly").max_examples >= 10_000
+    assert test_every_run._hypothesis_internal_use_settings.max_examples == settings.default.max_examples
+    assert "HYPOTHESIS_PROFILE=nightly" in (Path(__file__).parents[2] / "Makefile").read_text()
 
 
 def test_the_cases_are_worth_trying() -> None:
