@@ -9,11 +9,12 @@ import torch
 from toy import LOOSE, ToyModel, call, new_run, run_all, smooth_input, watch
 
 from adacorrection_core import controller, evaluation, probe
-from adacorrection_core.anchors import Anchor
+from adacorrection_core.anchors import Anchor, is_out_of_memory
 from adacorrection_core.config import CorrectionConfig
 from adacorrection_core.forecast import Forecast
 from adacorrection_core.readings import VelocityReading
 from adacorrection_core.stats import Outcome, Reason
+from adacorrection_core.storage import Storage
 
 
 def test_nothing_is_left_after_a_run():
@@ -73,6 +74,7 @@ def count_anchors():
     ("owner", "name", "number", "first_plain"),
     [
         (controller, "make_anchor", 2, 2),
+        (Storage, "place", 2, 2),
         (Forecast, "output", 1, 4),
         (VelocityReading, "output", 1, 4),
         (probe, "sample_tokens", 2, 1),
@@ -80,6 +82,7 @@ def count_anchors():
         (evaluation, "gram", 1, 2),
     ],
     ids=[
+        "anchor",
         "storage",
         "forecast",
         "output of the forecast",
@@ -116,3 +119,18 @@ def test_other_errors_pass_through(monkeypatch):
     monkeypatch.setattr(controller, "make_anchor", Mock(side_effect=RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         run_all(ToyModel())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),  # of pinned memory
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_is_taken_for_memory_that_ran_out(error, is_it):
+    assert is_out_of_memory(error) is is_it
