@@ -8,7 +8,7 @@ import comfy_extras.nodes_easycache as easycache
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from runs import OFF, SOME_HITS, model_of, sampled
+from runs import OFF, SOME_HITS, TOLERANT, model_of, sampled
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
@@ -84,8 +84,13 @@ def test_a_cache_of_ours_that_is_switched_off_warns_of_nothing(caplog: pytest.Lo
     assert "at work" not in caplog.text
 
 
-def test_the_later_of_two_nodes_wins_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    earlier = apply_correction(model_of(FAMILY), OFF)
+@pytest.mark.parametrize(
+    "config", [OFF, TOLERANT, CorrectionConfig(target_speedup=3.0)], ids=lambda c: c.name
+)
+def test_the_later_of_two_nodes_wins_and_the_log_says_so(
+    config: CorrectionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = apply_correction(model_of(FAMILY), config)
     with caplog.at_level(logging.WARNING):
         later = apply_correction(earlier, SOME_HITS)
     assert "in this chain twice" in caplog.text
@@ -95,11 +100,12 @@ def test_the_later_of_two_nodes_wins_and_the_log_says_so(caplog: pytest.LogCaptu
 
     assert report.config_name == SOME_HITS.name
     assert report.hit_rate > 0
+    assert len(report.records) == STEPS
     assert torch.equal(
         latent, tiny_models.sample(apply_correction(model_of(FAMILY), SOME_HITS), FAMILY, steps=STEPS)
     )
     # The earlier node's own output is as it was.
-    assert sampled(earlier, FAMILY)[1].config_name == OFF.name
+    assert sampled(earlier, FAMILY)[1].config_name == config.name
 
 
 def test_a_patch_that_is_no_cache_is_none(caplog: pytest.LogCaptureFixture) -> None:
