@@ -13,10 +13,19 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from runs import ALWAYS_COMPUTED, SOME_HITS, closeness, relative_error, sampled
+from runs import (
+    ALWAYS_COMPUTED,
+    SOME_HITS,
+    TOLERANT,
+    closeness,
+    probe_always_asked,
+    relative_error,
+    sampled,
+)
 from torch import Tensor
 
 import tiny_models
+from adacorrection.adacorrection_core.config import CorrectionConfig
 from adacorrection.adacorrection_core.stats import Outcome
 from adacorrection.nodes.host.session import apply_correction
 
@@ -57,12 +66,14 @@ def on_two_devices(family: str) -> Iterator[ModelPatcher]:
     assert {device.type for device in called_on} == {device.type for device in DEVICES}
 
 
+@pytest.mark.parametrize("config", [SOME_HITS, TOLERANT], ids=["target", "tolerance"])
 @pytest.mark.parametrize("family", ["flux_dev", "wan21_t2v"])
-def test_each_device_has_a_state_of_its_own(family: str) -> None:
-    with on_two_devices(family) as model:
+def test_each_device_has_a_state_of_its_own(family: str, config: CorrectionConfig) -> None:
+    with on_two_devices(family) as model, probe_always_asked():
         full = tiny_models.sample(model, family, steps=STEPS, cfg=3.0)
         same, _ = sampled(apply_correction(model, ALWAYS_COMPUTED), family, steps=STEPS, cfg=3.0)
-        latent, report = sampled(apply_correction(model, SOME_HITS), family, steps=STEPS, cfg=3.0)
+        latent, report = sampled(apply_correction(model, config), family, steps=STEPS, cfg=3.0)
+        num_blocks = len(tiny_models.blocks(model, family))
 
     assert torch.equal(same, full)
     assert report.is_finished
@@ -70,6 +81,10 @@ def test_each_device_has_a_state_of_its_own(family: str) -> None:
     assert {record.branch for record in report.reused} == {"cond", "uncond"}
     assert all(record.outcome is not Outcome.COMPUTE or record.reason for record in report.records)
     assert relative_error(latent, full) < closeness(family)
+    # Counted in the blocks of each device's own model, of which the probe is the first.
+    computed = {record.blocks_run for record in report.records if record.outcome is Outcome.COMPUTE}
+    assert computed == {num_blocks}
+    assert {record.blocks_run for record in report.reused} <= {0, config.asked_probe_blocks}
     for evaluation in range(STEPS):
         both = [record for record in report.records if record.evaluation == evaluation]
         assert len({record.outcome is Outcome.COMPUTE for record in both}) == 1, "decided once for both"
