@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -52,12 +53,12 @@ class Anchor:
         """All tensors of this anchor."""
         return [kept for kept in (self.velocity, self.denoised, self.probe, self.weights) if kept is not None]
 
-    @property
+    @cached_property
     def bytes_held(self) -> int:
         """Bytes of all of them."""
         return bytes_of(kept.tensor for kept in self.kept)
 
-    @property
+    @cached_property
     def bytes_on_device(self) -> int:
         """Bytes of those that are not in RAM."""
         return bytes_of(kept.tensor for kept in self.kept if kept.tensor.device.type != "cpu")

@@ -39,7 +39,7 @@ def settlement_bytes(evaluations: Sequence[Called], latent_numbers: int, is_sett
     """Bytes that a run holds at most to settle what corrected steps owe, and of where its sampler was.
 
     What is owed is found within a stretch of evaluations that call the same branches. A short one does not
-    come to hold all of it: the full pass that it begins with makes three latents, and each step one more.
+    come to hold all of it, but at most a latent more for each of its evaluations.
 
     Args:
         evaluations: as above; none where they are not known.

@@ -37,7 +37,7 @@ class Storage:
         """
         if self.is_offloaded:
             return anchor.in_ram()
-        if self.room is None:
+        if self.room is None or not anchor.bytes_on_device:
             return anchor
         others = sum(other.bytes_on_device for other in histories if other is not history)
         if others + history.bytes_on_device_with(anchor) <= ROUGHLY * self.room:

@@ -7,6 +7,7 @@ ControlNets and scheduled LoRAs that change, windows of a long video, and passes
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ GUIDANCE = (
     "sampler_post_cfg_function",
     "sampler_calc_cond_batch_function",
 )
-CALLS_THE_MODEL = "calc_cond_batch"  # the host's function for it
+CALLS_THE_MODEL = {"calc_cond_batch", "calc_cond_uncond_batch"}  # the host's functions for it
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,10 @@ def num_passes(model_options: dict[str, Any]) -> int:
 
 def calls_the_model(function: Any) -> bool:
     """Whether a guidance function calls the model, as its code tells."""
-    while isinstance(function, partial):
-        function = function.func
+    function = inspect.unwrap(function.func if isinstance(function, partial) else function)
     codes = [getattr(each, "__code__", None) for each in (function, type(function).__call__)]
     parts = (part for code in codes if code is not None for part in with_inner(code))
-    return any(CALLS_THE_MODEL in part.co_names for part in parts)
+    return any(CALLS_THE_MODEL.intersection(part.co_names + part.co_freevars) for part in parts)
 
 
 def with_inner(code: CodeType) -> Iterator[CodeType]:

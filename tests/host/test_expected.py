@@ -1,7 +1,7 @@
 """What the cache will take is known before the run in every workflow: guidance, regions, ranges."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import comfy.samplers
@@ -75,15 +75,26 @@ class Guidance:
 
 def made_inside() -> Callable[[dict[str, Any]], Tensor]:
     """Guidance that keeps its own call in a function of its own."""
+    calc_cond_batch = comfy.samplers.calc_cond_batch
 
     def guidance(args: dict[str, Any]) -> Tensor:
         def again() -> Tensor:
             where = args["model"], [args["cond"]], args["input"], args["timestep"]
-            return comfy.samplers.calc_cond_batch(*where, args["model_options"])[0]
+            return calc_cond_batch(*where, args["model_options"])[0]
 
         return again()
 
     return guidance
+
+
+def decorated(function: Callable[[dict[str, Any]], Tensor]) -> Callable[[dict[str, Any]], Tensor]:
+    """The same function behind one that only hands on."""
+
+    @wraps(function)
+    def behind(args: dict[str, Any]) -> Tensor:
+        return function(args)
+
+    return behind
 
 
 @pytest.mark.parametrize(
@@ -93,7 +104,7 @@ def made_inside() -> Callable[[dict[str, Any]], Tensor]:
         ({"sampler_post_cfg_function": [lambda args: args["denoised"], len]}, 0),
         ({"sampler_post_cfg_function": [Guidance(), Guidance().__call__]}, 2),
         ({"sampler_cfg_function": partial(Guidance.__call__, Guidance())}, 1),
-        ({"sampler_pre_cfg_function": [made_inside()]}, 1),
+        ({"sampler_pre_cfg_function": [made_inside(), decorated(made_inside())]}, 2),
         ({"sampler_calc_cond_batch_function": None}, 0),
     ],
 )
