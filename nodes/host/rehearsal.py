@@ -44,7 +44,7 @@ class Rehearsal:
         conds: the conditionings, by the name of their list.
         model_options: of the run.
         latent_shapes: (B, C, ...) of each latent.
-        cfg: guidance scale; None where the guider has none.
+        cfg: guidance scale; None where the guider does not say.
     """
 
     model: ModelPatcher
@@ -228,3 +228,14 @@ def with_inner(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from with_inner(constant)
+
+
+def guidance_scale(guider: Any) -> float | None:
+    """Guidance scale of a run; None where the guider does not say.
+
+    Another kind of guider may keep it elsewhere and leave the host's own number as it was, or have one a step.
+    """
+    setting = getattr(getattr(type(guider), "set_cfg", None), "__code__", None)
+    is_kept = setting is not None and not {"cfg", "set_cfg"}.isdisjoint(setting.co_names)
+    cfg = getattr(guider, "cfg", None)
+    return float(cfg) if is_kept and isinstance(cfg, (int, float)) else None

@@ -34,7 +34,7 @@ from .handle import APPLY_MODEL, KEY, OUTER_SAMPLE, RunHandle, handle_in, named
 from .memory import computing_dtype, expected_calls, fits, with_reserve
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
-from .rehearsal import Rehearsal
+from .rehearsal import Rehearsal, guidance_scale
 from .samplers import unfit_sampler
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Session:
         )
         groups = tuple(self.counts.items())
         report = RunReport(self.config.name, self.description, schedule.num_steps, groups=groups)
-        run = RunState(self.config, schedule, report, cfg=getattr(guider, "cfg", None))
+        run = RunState(self.config, schedule, report, cfg=guidance_scale(guider))
         # The host gives each run its own copy of these dicts; what they hold is passed on as it is.
         options = guider.model_options.setdefault("transformer_options", {})
         others = "" if self.config.is_off else two_caches(guider.model_options)

@@ -19,6 +19,7 @@ import comfy_extras.nodes_tcfg as tcfg
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.samplers import CFGGuider, sampling_function
 from runs import CLOSE, SOME_HITS, assert_composes, model_of, only_on_the_cpu, relative_error, run_node
 from torch import Tensor
 
@@ -117,6 +118,44 @@ def test_three_prompts() -> None:
         report = assert_composes(guided(make_guider), model_of(FAMILY), FAMILY, close=2 * CLOSE)
         assert len(report.records) == 3 * STEPS
         assert len({record.branch for record in report.reused}) == 3
+        assert 0 < report.bytes_held <= report.bytes_expected
+
+
+class OneScaleAStep(CFGGuider):
+    """A guider whose scale is a list, as another pack's node takes it."""
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        conds = [self.conds["negative"], self.conds["positive"]]
+        scale = self.cfg[int((1 - float(timestep[0])) * len(self.cfg))]
+        return sampling_function(self.inner_model, x, timestep, *conds, scale, *args, **kwargs)
+
+
+class ScaleOfItsOwn(CFGGuider):
+    """A guider that keeps its scale to itself until it is asked."""
+
+    def set_cfg(self, first: float, last: float) -> None:
+        self.ends = first, last
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        first, last = self.ends
+        self.cfg = last + (first - last) * float(timestep[0])
+        return super().predict_noise(x, timestep, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scales"), [(OneScaleAStep, ([4.0, 3.0, 2.0],)), (ScaleOfItsOwn, (4.0, 1.5))]
+)
+def test_a_scale_that_the_guider_does_not_say(kind: type[CFGGuider], scales: tuple[Any, ...]) -> None:
+    def make_guider(model: ModelPatcher) -> CFGGuider:
+        guider = kind(model)
+        guider.set_conds(*tiny_models.conditionings(FAMILY))
+        guider.set_cfg(*scales)
+        return guider
+
+    report = assert_composes(guided(make_guider), model_of(FAMILY), FAMILY, close=2 * CLOSE)
+
+    assert len(report.records) == 2 * STEPS
+    assert 0 < report.bytes_held <= report.bytes_expected
 
 
 @only_on_the_cpu("ComfyUI takes DirectML for 1 GB, and to make room for the first model unloads the second")
