@@ -40,6 +40,7 @@ class RunState:
         rule: decision rule; AdaCorrection's own unless another is given.
         is_correcting: False holds the cached velocity, as a plain cache does, and settles no debt.
         storage: where the anchors are kept.
+        needed: bytes that the cache will take on the device; None until that has been worked out.
         has_given_up: whether memory ran out for the cache, so that all calls are left to the host.
         lock: held while state that the calls share changes: several devices may work on one run.
         observer: hears of the records of each model call when it is over.
@@ -59,6 +60,7 @@ class RunState:
     rule: Rule | None = None
     is_correcting: bool = True
     storage: Storage = field(default_factory=Storage)
+    needed: int | None = None
     has_given_up: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     observer: Callable[[list[StepRecord]], object] | None = None
@@ -83,6 +85,8 @@ class RunState:
     def expect(self, evaluations: Sequence[Called], latent_numbers: int, fits: Callable[[int], bool]) -> int:
         """Decide where the anchors are kept, once it is known what the run will hold.
 
+        Decided once: who samples in stretches prepares each, but the first has told of the whole run.
+
         Args:
             evaluations: what each will call; none where that is not known.
             latent_numbers: numbers in the sampler's latent, all pictures of a batch together.
@@ -91,15 +95,18 @@ class RunState:
         Returns:
             bytes that the cache will take on the device.
         """
+        if self.needed is not None:
+            return self.needed
         anchors = anchors_bytes(evaluations)
         is_settling = self.is_correcting and self.corrector.is_active
         settlement = settlement_bytes(evaluations, latent_numbers, is_settling)
         held = anchors + settlement
         if self.config.cache_placement == "auto":
             self.storage = Storage(is_offloaded=not fits(held), room=anchors)
-        is_offloaded = self.storage.is_offloaded
-        self.report.bytes_expected, self.report.is_offloaded = held if evaluations else 0, is_offloaded
-        return settlement if is_offloaded else held  # what is needed at each step stays on the device
+        self.report.is_offloaded = is_offloaded = self.storage.is_offloaded
+        self.report.bytes_expected = held if evaluations else 0
+        self.needed = settlement if is_offloaded else held  # what is needed at each step stays on the device
+        return self.needed
 
     @property
     def probe_blocks(self) -> int:

@@ -233,7 +233,7 @@ def with_inner(code: CodeType) -> Iterator[CodeType]:
 def guidance_scale(guider: Any) -> float | None:
     """Guidance scale of a run; None where the guider does not say.
 
-    Another kind of guider may keep it elsewhere and leave the host's own number as it was, or have one a step.
+    Another kind of guider may keep it elsewhere and leave the host's number as it was, or have one a step.
     """
     setting = getattr(getattr(type(guider), "set_cfg", None), "__code__", None)
     is_kept = setting is not None and not {"cfg", "set_cfg"}.isdisjoint(setting.co_names)

@@ -1,5 +1,6 @@
 """Beside other packs' block replacements and guidance nodes: theirs still run, and no branch is mixed up."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from runs import (
     run_node,
     sampled,
 )
+from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
@@ -201,6 +203,41 @@ def test_a_wrapper_that_passes_arguments_by_name() -> None:
     assert report.hit_rate > 0
     assert report.bytes_expected < without_mask.bytes_expected  # under a mask nothing is settled
     assert torch.equal(by_names, expected)
+
+
+@pytest.mark.parametrize("family", REPRESENTATIVES)
+@pytest.mark.parametrize("is_last", [True, False], ids=["after ours", "before ours"])
+def test_a_wrapper_that_samples_in_stretches(family: str, is_last: bool) -> None:
+    """Of one run of ours where it was put on the model last, and so is called by ours; else of three."""
+    ends = (0, 4, 7, STEPS)
+
+    def in_stretches(executor: Any, noise: Tensor, latent: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        sampler, sigmas, *rest = args
+        for first, last in itertools.pairwise(ends):
+            latent = 0.8 * executor(noise, latent, sampler, sigmas[first : last + 1], *rest, **kwargs)
+            noise = torch.zeros_like(noise)
+        return latent
+
+    def wrapped(model: ModelPatcher) -> ModelPatcher:
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "stretches", in_stretches)
+        return model
+
+    def corrected(config: CorrectionConfig) -> ModelPatcher:
+        if is_last:
+            return wrapped(apply_correction(model_of(family), config))
+        return apply_correction(wrapped(model_of(family)), config)
+
+    run = {"steps": STEPS, "cfg": 3.0}
+    full = tiny_models.sample(wrapped(model_of(family)), family, **run)
+    same, _ = sampled(corrected(ALWAYS_COMPUTED), family, **run)
+    latent, report = sampled(corrected(SOME_HITS), family, **run)
+
+    assert torch.equal(same, full)
+    assert len(report.records) == 2 * (STEPS if is_last else STEPS - ends[-2])
+    assert (report.hit_rate > 0) == is_last  # three steps are too few
+    assert report.bytes_held <= report.bytes_expected
+    assert relative_error(latent, full) < 2 * CLOSE
 
 
 def test_applying_twice_replaces() -> None:
