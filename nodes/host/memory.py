@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,38 @@ from ...adacorrection_core.anchors import CacheSize
 from ...adacorrection_core.config import CorrectionConfig
 from ...adacorrection_core.expected import Called
 from ...adacorrection_core.risk import Schedule
+from ...adacorrection_core.state import RunState
 from .family import Family, Shape
 from .rehearsal import Cond, Rehearsal
 
 if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
+
+logger = logging.getLogger(__name__)
+NOT_KNOWN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def shape_with_cache(
+    run: RunState, family: Family, rehearsal: Rehearsal, noise_shape: Sequence[float]
+) -> list[float]:
+    """The noise's shape by which the host makes room for a run and for what its cache will hold.
+
+    Args:
+        run: state of the run, which decides where the anchors are kept.
+        family: of the model.
+        rehearsal: what the run will call.
+        noise_shape: as the host has it.
+    """
+    shape, evaluations = list(noise_shape), []
+    try:
+        shape = rehearsal.asked_shape(noise_shape)
+        evaluations = expected_calls(family, rehearsal, run.schedule, run.config)
+    except NOT_KNOWN as error:  # a variant with other names, another pack's windows: no reason to fail
+        logger.warning("AdaCorrection: what the cache of %s will hold is not known.", family.name)
+        logger.debug("AdaCorrection: since %r", error)
+    model, numbers = rehearsal.model, sum(map(math.prod, rehearsal.latent_shapes))
+    needed = run.expect(evaluations, numbers, lambda held: fits(model, shape, held))
+    return with_reserve(model, shape, needed, rehearsal.uncut_dim)
 
 
 def computing_dtype(model: Any, cast: torch.dtype | None) -> torch.dtype:

@@ -9,7 +9,6 @@ The patched model itself carries the setting and, as plain numbers, the report o
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from .branches import branches_of
 from .events import LiveRun, describe_model, show_text
 from .family import Family, kind_of
 from .handle import APPLY_MODEL, KEY, OUTER_SAMPLE, RunHandle, handle_in, named
-from .memory import computing_dtype, expected_calls, fits, with_reserve
+from .memory import computing_dtype, shape_with_cache
 from .other_caches import two_caches
 from .recognise import family_of, find_family, unwrapped
 from .rehearsal import Rehearsal, guidance_scale
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
 logger = logging.getLogger(__name__)
-NOT_KNOWN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def apply_correction(
@@ -204,19 +202,10 @@ class Session:
         if is_idle or family is None or self.config.mode == "paper":
             self.announce()
             return executor(model, noise_shape, conds, *args, **kwargs)
-        run, shapes = handle.run, handle.latent_shapes
-        rehearsal = Rehearsal(model, conds, kwargs["model_options"], shapes, run.cfg)
-        shape, evaluations = list(noise_shape), []
-        try:
-            shape = rehearsal.asked_shape(noise_shape)
-            evaluations = expected_calls(family, rehearsal, run.schedule, self.config)
-        except NOT_KNOWN as error:  # a variant with other names, another pack's windows: no reason to fail
-            logger.warning("AdaCorrection: what the cache of %s will hold is not known.", family.name)
-            logger.debug("AdaCorrection: since %r", error)
-        numbers = sum(map(math.prod, shapes))
-        needed = run.expect(evaluations, numbers, lambda held: fits(model, shape, held))
+        run = handle.run
+        rehearsal = Rehearsal(model, conds, kwargs["model_options"], handle.latent_shapes, run.cfg)
+        shape = shape_with_cache(run, family, rehearsal, noise_shape)
         self.announce()
-        shape = with_reserve(model, shape, needed, rehearsal.uncut_dim)
         return executor(model, shape, conds, *args, **kwargs)
 
     def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Any:

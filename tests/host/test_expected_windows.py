@@ -18,7 +18,7 @@ from torch import Tensor
 
 import tiny_models
 from adacorrection.adacorrection_core.config import CorrectionConfig
-from adacorrection.nodes.host import session
+from adacorrection.nodes.host import memory
 from adacorrection.nodes.host.rehearsal import Rehearsal
 from adacorrection.nodes.host.session import apply_correction
 
@@ -91,7 +91,7 @@ def test_the_step_that_the_host_is_at_stays_as_it_is() -> None:
 
 def test_what_fits_beside_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
-    monkeypatch.setattr(session, "fits", lambda model, shape, needed: shapes.append(list(shape)) or True)
+    monkeypatch.setattr(memory, "fits", lambda model, shape, needed: shapes.append(list(shape)) or True)
     model = in_windows(apply_correction(model_of(WAN), TARGET), "standard_static")  # cut only after ours
     tiny_models.sample(model, WAN, steps=2, latent=long_latent())
     assert shapes == [[1, 16, WINDOWS["context_length"], 8, 8]]

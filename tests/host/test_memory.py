@@ -211,13 +211,13 @@ def test_a_cache_that_is_off_asks_for_nothing() -> None:
 
 def test_in_ram_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The anchors; what the corrector holds stays on the device, and the host is told of that."""
-    on_device, with_reserve = [], session.with_reserve
+    on_device, with_reserve = [], memory.with_reserve
     monkeypatch.setattr(
-        session, "with_reserve", lambda *args: on_device.append(args[2]) or with_reserve(*args)
+        memory, "with_reserve", lambda *args: on_device.append(args[2]) or with_reserve(*args)
     )
     latent, report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
     assert not report.is_offloaded
-    monkeypatch.setattr(session, "fits", lambda model, shape, needed: False)
+    monkeypatch.setattr(memory, "fits", lambda model, shape, needed: False)
 
     offloaded, offloaded_report = sampled(corrected("flux_dev", SOME_HITS), "flux_dev", steps=6)
 
