@@ -152,7 +152,8 @@ def run_in_host(host: Path, pytest_arguments: list[str], environment: dict[str, 
 def run_in_halves(python: str, folder: Path, environment: dict[str, str]) -> Count:
     """Run all tests of a folder, half of the files on another core, whose output comes when all are over."""
     files = sorted(folder.glob("test_*.py"), key=lambda path: path.stat().st_size)
-    first, second = (sorted(path.name for path in half) for half in (files[::2], files[1::2]))
+    # Each leaves out the other half: files named to pytest are taken though the conftest leaves them out.
+    first, second = ([f"--ignore={path.name}" for path in half] for half in (files[1::2], files[::2]))
     with tempfile.TemporaryFile("w+") as log, ThreadPoolExecutor() as pool:
         other = pool.submit(run_pytest, python, folder, second, environment, log)
         count = run_pytest(python, folder, first, environment) + other.result()
