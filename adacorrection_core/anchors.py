@@ -167,9 +167,8 @@ class AnchorHistory:
         One at the noise level of the newest takes its place: a forecast needs distance.
         """
         if self.replaces_newest(anchor):
-            self.anchors[0] = anchor
-        else:
-            self.anchors.appendleft(anchor)
+            self.anchors.popleft()
+        self.anchors.appendleft(anchor)
 
     def replaces_newest(self, anchor: Anchor) -> bool:
         """Whether an anchor is at the noise level of the newest one."""
@@ -177,10 +176,9 @@ class AnchorHistory:
 
     def bytes_on_device_with(self, anchor: Anchor) -> int:
         """Bytes on the device once an anchor has been pushed."""
-        stay = (
-            list(self.anchors)[1:] if self.replaces_newest(anchor) else list(self.anchors)[: MAX_ANCHORS - 1]
-        )
-        return sum(each.bytes_on_device for each in [anchor, *stay])
+        after = AnchorHistory(self.anchors.copy())
+        after.push(anchor)
+        return after.bytes_on_device
 
     def is_below(self, time: float) -> bool:
         """Whether a noise level lies above the newest anchor's: the sampler has gone back up."""
