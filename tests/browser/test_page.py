@@ -33,6 +33,7 @@ def select(comfy: ComfyPage, kind: str) -> None:
 
 def test_search_finds_the_node_by_another_name(comfy: ComfyPage) -> None:
     # Not by a double click: where a busy page shows the search late, the next click chooses a category in it.
+    comfy.page.mouse.move(500, 500)
     comfy.command("Workspace.SearchBox.Toggle")
     search = comfy.page.get_by_placeholder("Add a node...")
     expect(search).to_be_visible()
@@ -40,6 +41,9 @@ def test_search_finds_the_node_by_another_name(comfy: ComfyPage) -> None:
     expect(comfy.page.get_by_text("AdaCorrection", exact=True).first).to_be_visible()
     comfy.page.keyboard.press("Enter")
     comfy.page.wait_for_function("() => window.app.rootGraph.nodes.length === 1")
+    expect(search).to_be_hidden()
+    comfy.page.mouse.click(500, 500)  # until then it goes where the pointer goes
+    comfy.page.wait_for_function("() => !window.app.rootGraph.nodes[0].flags.ghost")
 
     assert comfy.count(NODE) == 1
     expect(comfy.live()).to_have_count(1)
