@@ -21,11 +21,13 @@ class Budget:
         max_consecutive: longest stretch of corrected steps.
         note: why that is more than was asked for, or what it costs with so few steps; empty where there is
             nothing to say.
+        is_stochastic: whether the sampler adds noise of its own, so that nothing is settled.
     """
 
     computed_steps: int
     max_consecutive: int
     note: Sentence = Sentence("")
+    is_stochastic: bool = False
 
     @classmethod
     def for_speedup(cls, speedup: float, schedule: Schedule, max_consecutive: int) -> Budget:
@@ -112,14 +114,14 @@ class Budget:
 
     def stretches(self, schedule: Schedule, step_index: int, anchor: float, tolerance: float) -> list[float]:
         """Risk of the stretch before each computed step, from a step on, each bounded by a tolerance."""
-        places, risks, lag, stretch = schedule.turned, [], 1, Stretch()
+        places, shares, risks, lag, stretch = schedule.turned, schedule.shares, [], 1, Stretch()
         for step in range(step_index, schedule.num_steps):
             if lag <= self.max_consecutive and schedule.eligible[step]:
                 behind = max(anchor - places[step], 0.0)
-                longer = stretch.extended(schedule.lengths[step], behind, places[step])
-                if longer.risk(places[step + 1], schedule.shares[step + 1]) < tolerance:
+                longer = stretch.extended(schedule.lengths[step], behind, places[step], shares[step])
+                if longer.risk(places[step + 1], shares[step + 1], self.is_stochastic) < tolerance:
                     stretch, lag = longer, lag + 1
                     continue
-            risks.append(stretch.risk(places[step], schedule.shares[step]))
+            risks.append(stretch.risk(places[step], shares[step], self.is_stochastic))
             lag, stretch, anchor = 1, Stretch(), places[step]
         return risks

@@ -105,6 +105,7 @@ class Decision:
                 can_probe,
                 evaluation.time_drift,
                 run.calibration.time_error.ratio,
+                run.settlement.is_stochastic,
             )
             evaluation.should_compute = run.decision_rule.should_compute(signals)
         for record in self.records:

@@ -7,6 +7,10 @@ over the way that the sampler goes. That pass itself saw the latent before anyth
 step with what it saw: what the forecasts missed, which grows with the square of the distance behind, counts
 for the share of the way to the clean latent that this step goes. The risk of a stretch of corrected steps is
 the root of both together.
+
+Where the sampler adds noise of its own nothing is settled, and each corrected step's error stays: it counts
+as well, for the share of the way that the step goes itself, which is most of it at the end.
+
 Distances are in turns of the velocity, which the noise level tells; how much error a turn makes is measured
 at every full pass, where the truth is at hand. A step that would carry the risk past the tolerance is
 computed.
@@ -185,25 +189,34 @@ class Stretch:
         area: of length * behind.
         moment: of length * behind * place, the place as in `Schedule.turned`.
         missed: of length * behind squared, as the forecasts' errors grow.
+        unsettled: of share * behind squared, the share of the way that is left that each step goes itself.
     """
 
     area: float = 0.0
     moment: float = 0.0
     missed: float = 0.0
+    unsettled: float = 0.0
 
-    def extended(self, length: float, behind: float, place: float) -> Stretch:
+    def extended(self, length: float, behind: float, place: float, share: float) -> Stretch:
         """The stretch with one more step."""
         area = length * behind
-        return Stretch(self.area + area, self.moment + area * place, self.missed + area * behind)
+        return Stretch(
+            self.area + area,
+            self.moment + area * place,
+            self.missed + area * behind,
+            self.unsettled + share * behind**2,
+        )
 
-    def risk(self, ahead: float, share: float) -> float:
+    def risk(self, ahead: float, share: float, is_stochastic: bool = False) -> float:
         """The risk at a ratio of one.
 
         Args:
             ahead: place of the full pass at the end.
             share: how much of the way that is left the step of that pass goes, as in `Schedule.shares`.
+            is_stochastic: whether the sampler adds noise of its own, so that nothing is settled.
         """
-        return math.sqrt(max(self.moment - ahead * self.area, 0.0) + share * self.missed)
+        loss = max(self.moment - ahead * self.area, 0.0) + share * self.missed
+        return math.sqrt(loss + self.unsettled if is_stochastic else loss)
 
 
 @dataclass

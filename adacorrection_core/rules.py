@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -29,6 +29,7 @@ class Signals:
         can_probe: whether it can be.
         turn: how far the velocity should have turned since the last full pass, as the noise level tells it.
         ratio: relative error over turn, as measured so far.
+        is_stochastic: whether the sampler adds noise of its own, as far as has been seen.
     """
 
     step_index: int
@@ -39,6 +40,7 @@ class Signals:
     can_probe: bool = True
     turn: float = 0.0
     ratio: float = 1.0
+    is_stochastic: bool = False
 
     @property
     def should_probe_first(self) -> bool:
@@ -147,8 +149,10 @@ class RiskRule:
             self.tolerance = ratio * self.laid_out(self.budget, signals)
         if signals.is_probed and signals.turn > 0:
             self.seen = signals.expected_error / (ratio * signals.turn)
-        longer = self.stretch.extended(schedule.step_length(step), signals.turn, schedule.turned[step])
-        risk = self.seen * ratio * longer.risk(schedule.turned[step + 1], schedule.shares[step + 1])
+        places, shares = schedule.turned, schedule.shares
+        longer = self.stretch.extended(schedule.step_length(step), signals.turn, places[step], shares[step])
+        loss = longer.risk(places[step + 1], shares[step + 1], signals.is_stochastic)
+        risk = self.seen * ratio * loss
         if self.budget is None and signals.should_probe_first and self.is_in_doubt(risk):
             return None
         if not risk < self.tolerance:  # nor where it is no number
@@ -172,6 +176,7 @@ class RiskRule:
         step, self.is_laid_out = signals.step_index, True
         steps_computed = self.num_computed / self.evaluations_per_step(step)
         anchor = self.schedule.turned[step] + signals.turn
+        budget = replace(budget, is_stochastic=signals.is_stochastic)
         return budget.tolerance(self.schedule, step, anchor, budget.computed_steps - steps_computed)
 
     def evaluations_per_step(self, step_index: int) -> float:

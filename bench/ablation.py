@@ -65,7 +65,7 @@ PARTS = (
     Part("risk without the way ahead", patches=((Stretch, "risk", lambda stretch, *_: stretch.area),)),
     Part(
         "risk without the pass's own step",
-        patches=((Stretch, "risk", lambda stretch, ahead, _: risk_of(stretch, ahead, 0.0)),),
+        patches=((Stretch, "risk", lambda stretch, ahead, *_: risk_of(stretch, ahead, 0.0)),),
     ),
     Part("risk by noise level, not by turns", patches=((risk, "turned", lambda time: time),)),
     Part("all parts, by tolerance", is_by_tolerance=True),

@@ -65,7 +65,8 @@ def risk_between(num_steps, behind, ahead):
     places = schedule.turned
     first, last = round((1 - behind) * num_steps), round((1 - ahead) * num_steps)
     for step in range(first + 1, last):
-        stretch = stretch.extended(schedule.step_length(step), places[first] - places[step], places[step])
+        behind = places[first] - places[step]
+        stretch = stretch.extended(schedule.step_length(step), behind, places[step], schedule.shares[step])
     return stretch.risk(places[last], schedule.shares[last])
 
 
@@ -76,6 +77,40 @@ def test_risk_of_one_step_by_hand(ahead, share):
     before, after = places[2] - places[1], places[1] - places[0]
     expected = 0.25 * before * after + share * 0.25 * before**2
     assert risk_between(4, ahead + 0.5, ahead) == pytest.approx(math.sqrt(expected))
+
+
+def test_risk_of_a_step_that_nothing_settles_by_hand():
+    """Its own error counts too, for its own share of the way: of .5 that is left it goes .25."""
+    places = [turned(0.25 * (i + 1)) for i in range(3)]
+    before, after = places[2] - places[1], places[1] - places[0]
+    settled = 0.25 * before * after + 1.0 * 0.25 * before**2
+    stretch = Stretch().extended(0.25, before, places[1], 0.5)
+    assert stretch.risk(places[0], 1.0) == pytest.approx(math.sqrt(settled))
+    assert stretch.risk(places[0], 1.0, is_stochastic=True) == pytest.approx(
+        math.sqrt(settled + 0.5 * before**2)
+    )
+
+
+def computed_steps(schedule, count, is_stochastic):
+    """The steps that a rule computes which is held to so many of them."""
+    rule, computed, anchor = RiskRule(schedule, 0.0, Budget(count, max_consecutive=50)), [], 0
+    for step in range(schedule.num_steps):
+        look = signals(step, schedule.turned[anchor] - schedule.turned[step], is_stochastic=is_stochastic)
+        if not schedule.is_eligible(step) or rule.should_compute(look):
+            rule.computed(step)
+            computed.append(step)
+            anchor = step
+    return computed
+
+
+@pytest.mark.parametrize("count", [9, 14, 19])
+def test_what_nothing_settles_is_computed_later_in_the_run(count):
+    """As many steps, more of them at the end, where a step goes most of the way that is left."""
+    schedule = linear(28, warmup_steps=1)
+    settled, unsettled = (computed_steps(schedule, count, is_stochastic) for is_stochastic in (False, True))
+    assert len(settled) == len(unsettled) == count
+    assert sum(unsettled) > sum(settled)
+    assert sum(step >= 20 for step in unsettled) >= sum(step >= 20 for step in settled)
 
 
 def test_shares_of_the_way_that_is_left():
@@ -231,7 +266,7 @@ def test_the_risk_of_a_step_is_that_of_a_full_pass_at_the_next_one():
     schedule, rule = linear(10), RiskRule(linear(10), tolerance=1.0)
     assert rule.should_compute(signals(4)) is False
     places, shares = schedule.turned, schedule.shares
-    expected = Stretch().extended(schedule.lengths[4], 0.02, places[4]).risk(places[5], shares[5])
+    expected = Stretch().extended(schedule.lengths[4], 0.02, places[4], shares[4]).risk(places[5], shares[5])
     assert rule.risk == pytest.approx(10.0 * expected)
 
 

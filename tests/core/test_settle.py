@@ -1,6 +1,7 @@
 """What a run settles after each evaluation, and when it must not."""
 
 from dataclasses import replace
+from typing import ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -168,6 +169,28 @@ def test_a_run_that_settles_nothing_still_looks_how_the_sampler_moves():
     euler.evaluate(0.5)
     assert euler.run.settlement.is_stochastic
     assert euler.run.settlement.bytes_held == 0
+
+
+def test_the_rule_hears_that_the_sampler_adds_noise():
+    class Listener:
+        risk = tolerance = 0.0
+        heard: ClassVar[list[bool]] = []
+
+        def should_compute(self, signals):
+            self.heard.append(signals.is_stochastic)
+            return False
+
+        def computed(self, step_index): ...
+
+    euler = Euler(replace(LOOSE, probe_blocks=0, warmup_steps=1))
+    euler.run.rule = Listener()
+    for sigma in (1.0, 0.9, 0.8):
+        euler.evaluate(sigma)
+    assert not any(Listener.heard)
+    euler.latent = euler.latent + torch.randn(1, 6, 8)
+    for sigma in (0.7, 0.6, 0.5):
+        euler.evaluate(sigma)
+    assert Listener.heard[-1]
 
 
 def test_a_straight_step_is_told_from_added_noise():
