@@ -151,8 +151,7 @@ class RiskRule:
             self.seen = signals.expected_error / (ratio * signals.turn)
         places, shares = schedule.turned, schedule.shares
         longer = self.stretch.extended(schedule.step_length(step), signals.turn, places[step], shares[step])
-        loss = longer.risk(places[step + 1], shares[step + 1], signals.is_stochastic)
-        risk = self.seen * ratio * loss
+        risk = self.seen * ratio * longer.risk(places[step + 1], shares[step + 1], signals.is_stochastic)
         if self.budget is None and signals.should_probe_first and self.is_in_doubt(risk):
             return None
         if not risk < self.tolerance:  # nor where it is no number

@@ -65,8 +65,8 @@ def risk_between(num_steps, behind, ahead):
     places = schedule.turned
     first, last = round((1 - behind) * num_steps), round((1 - ahead) * num_steps)
     for step in range(first + 1, last):
-        behind = places[first] - places[step]
-        stretch = stretch.extended(schedule.step_length(step), behind, places[step], schedule.shares[step])
+        turn = places[first] - places[step]
+        stretch = stretch.extended(schedule.step_length(step), turn, places[step], schedule.shares[step])
     return stretch.risk(places[last], schedule.shares[last])
 
 
@@ -91,11 +91,12 @@ def test_risk_of_a_step_that_nothing_settles_by_hand():
     )
 
 
-def computed_steps(schedule, count, is_stochastic):
-    """The steps that a rule computes which is held to so many of them."""
+def computed_steps(schedule, count, ratio=lambda num_computed: 10.0, **changes):
+    """The steps that a controller computes which follows a rule held to so many of them."""
     rule, computed, anchor = RiskRule(schedule, 0.0, Budget(count, max_consecutive=50)), [], 0
     for step in range(schedule.num_steps):
-        look = signals(step, schedule.turned[anchor] - schedule.turned[step], is_stochastic=is_stochastic)
+        turn = schedule.turned[anchor] - schedule.turned[step]
+        look = signals(step, turn, ratio(len(computed)), **changes)
         if not schedule.is_eligible(step) or rule.should_compute(look):
             rule.computed(step)
             computed.append(step)
@@ -107,7 +108,8 @@ def computed_steps(schedule, count, is_stochastic):
 def test_what_nothing_settles_is_computed_later_in_the_run(count):
     """As many steps, more of them at the end, where a step goes most of the way that is left."""
     schedule = linear(28, warmup_steps=1)
-    settled, unsettled = (computed_steps(schedule, count, is_stochastic) for is_stochastic in (False, True))
+    settled = computed_steps(schedule, count)
+    unsettled = computed_steps(schedule, count, is_stochastic=True)
     assert len(settled) == len(unsettled) == count
     assert sum(unsettled) > sum(settled)
     assert sum(step >= 20 for step in unsettled) >= sum(step >= 20 for step in settled)
@@ -209,17 +211,9 @@ def test_budget_keeps_to_the_range_and_the_longest_stretch():
 @pytest.mark.parametrize("ratio", [0.0, 0.05, 10.0])
 def test_budget_is_spent_to_the_step(computed, ratio):
     """A controller that follows the rule computes as many steps as asked, at any size of error."""
-    steps, warmup = 28, 3
-    schedule = linear(steps, warmup_steps=warmup)
-    rule = RiskRule(schedule, 0.0, Budget(computed, max_consecutive=50))
-    count, anchor = 0, 0
-    for step in range(steps):
-        turn = schedule.turned[anchor] - schedule.turned[step]
-        is_forced = step < warmup or step == steps - 1
-        if is_forced or rule.should_compute(signals(step, turn, ratio * (1 + 0.3 * math.sin(count)))):
-            rule.computed(step)
-            count, anchor = count + 1, step
-    assert count == computed
+    schedule = linear(28, warmup_steps=3)
+    steps = computed_steps(schedule, computed, ratio=lambda count: ratio * (1 + 0.3 * math.sin(count)))
+    assert len(steps) == computed
 
 
 def test_budget_that_cannot_be_kept_has_no_tolerance():
@@ -262,12 +256,13 @@ def test_risk_that_is_no_number_is_computed():
     assert model.ratio == 4.0
 
 
-def test_the_risk_of_a_step_is_that_of_a_full_pass_at_the_next_one():
+@pytest.mark.parametrize("is_stochastic", [False, True])
+def test_the_risk_of_a_step_is_that_of_a_full_pass_at_the_next_one(is_stochastic):
     schedule, rule = linear(10), RiskRule(linear(10), tolerance=1.0)
-    assert rule.should_compute(signals(4)) is False
+    assert rule.should_compute(signals(4, is_stochastic=is_stochastic)) is False
     places, shares = schedule.turned, schedule.shares
-    expected = Stretch().extended(schedule.lengths[4], 0.02, places[4], shares[4]).risk(places[5], shares[5])
-    assert rule.risk == pytest.approx(10.0 * expected)
+    stretch = Stretch().extended(schedule.lengths[4], 0.02, places[4], shares[4])
+    assert rule.risk == pytest.approx(10.0 * stretch.risk(places[5], shares[5], is_stochastic))
 
 
 def test_what_the_probe_saw_is_over_with_the_stretch():

@@ -1,7 +1,6 @@
 """What a run settles after each evaluation, and when it must not."""
 
 from dataclasses import replace
-from typing import ClassVar
 from unittest.mock import Mock
 
 import pytest
@@ -15,6 +14,7 @@ from adacorrection_core.corrector import RESPONSE, Corrector, last_response
 from adacorrection_core.evaluation import Evaluation
 from adacorrection_core.expected import settlement_bytes
 from adacorrection_core.risk import Schedule
+from adacorrection_core.rules import RiskRule
 from adacorrection_core.settlement import Standing, response
 from adacorrection_core.stats import Reason
 
@@ -172,25 +172,18 @@ def test_a_run_that_settles_nothing_still_looks_how_the_sampler_moves():
 
 
 def test_the_rule_hears_that_the_sampler_adds_noise():
-    class Listener:
-        risk = tolerance = 0.0
-        heard: ClassVar[list[bool]] = []
-
-        def should_compute(self, signals):
-            self.heard.append(signals.is_stochastic)
-            return False
-
-        def computed(self, step_index): ...
-
+    rule = Mock(spec_set=RiskRule(Schedule(()), 0.0), risk=0.0, tolerance=0.0)
+    rule.should_compute.return_value = False
     euler = Euler(replace(LOOSE, probe_blocks=0, warmup_steps=1))
-    euler.run.rule = Listener()
+    euler.run.rule = rule
     for sigma in (1.0, 0.9, 0.8):
         euler.evaluate(sigma)
-    assert not any(Listener.heard)
     euler.latent = euler.latent + torch.randn(1, 6, 8)
     for sigma in (0.7, 0.6, 0.5):
         euler.evaluate(sigma)
-    assert Listener.heard[-1]
+    heard = [call.args[0].is_stochastic for call in rule.should_compute.call_args_list]
+    assert heard[:2] == [False, False]
+    assert heard[-1]
 
 
 def test_a_straight_step_is_told_from_added_noise():
